@@ -1,0 +1,204 @@
+"""What users get wrong, and the sentence that helps them: given, expected, what to do."""
+
+import functools
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.errors
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jinterp._types import AnyArray, ApplyFn, Inputs, LossFn, Params
+
+_WHOLE_VARIABLES = (
+    "Pass all of the module's variables ({'params': ..., 'batch_stats': ...}), not "
+    "variables['params'] alone, or use jinterp.from_linen(module, variables)."
+)
+_EVALUATION_MODE = (
+    "Give the model in evaluation mode, such as jinterp.from_linen(module, variables, train=False) "
+    "or jinterp.from_nnx(module)."
+)
+
+
+def logits_of(apply_fn: ApplyFn, params: Params, x: Inputs) -> jax.ShapeDtypeStruct:
+    """The abstract logits `[batch, classes]` of abstract inputs, or a named error."""
+    batch_size = jax.tree.leaves(x)[0].shape[0]
+    logits = _traced(apply_fn, params, x)
+    if not hasattr(logits, "shape"):
+        kind = type(logits).__name__
+        size = f" of {len(logits)}" if isinstance(logits, tuple | list | dict) else ""
+        raise TypeError(
+            f"`apply_fn` returned a {kind}{size}; expected one array of logits [batch, classes]. "
+            f"Wrap it: def apply_fn(params, x): return model(params, x)[0]. If it came from "
+            f"mutable=..., leave that out. {_EVALUATION_MODE}"
+        )
+    if len(logits.shape) != 2 or logits.shape[0] != batch_size:
+        raise ValueError(
+            f"`apply_fn` returned logits of shape {logits.shape} for a batch of {batch_size}; "
+            "expected [batch, classes]."
+        )
+    if not jnp.issubdtype(logits.dtype, jnp.floating):
+        raise TypeError(
+            f"`apply_fn` returned {logits.dtype}; expected floating-point logits, not classes."
+        )
+    if logits.shape[1] == 1:
+        raise ValueError(
+            "`apply_fn` returned one logit an example; expected one for each class. For a binary "
+            "model give the other class the logit 0: jnp.pad(logits, ((0, 0), (1, 0)))."
+        )
+    return logits
+
+
+def _traced(apply_fn: ApplyFn, params: Params, x: Inputs) -> Any:
+    try:
+        return jax.eval_shape(apply_fn, params, x)
+    except (flax.errors.ScopeCollectionNotFound, flax.errors.ScopeParamNotFoundError) as error:
+        raise ValueError(
+            f"`apply_fn` did not find its parameters in `params`. {_WHOLE_VARIABLES} ({error})"
+        ) from error
+    except flax.errors.ModifyScopeVariableError as error:
+        raise ValueError(
+            f"`apply_fn` tried to change its own variables, as BatchNorm does in training. "
+            f"{_EVALUATION_MODE} ({error})"
+        ) from error
+
+
+def examples_interact() -> ValueError:
+    return ValueError(
+        "`apply_fn` mixes the examples of a batch: the logits of the first one changed when the "
+        "others did, as with BatchNorm in training mode, so no number belongs to one example. "
+        + _EVALUATION_MODE
+    )
+
+
+def targets_match(
+    targets: AnyArray, num_valid: int, first_index: int, stride: int, num_classes: int
+) -> None:
+    """Labels are integers `[batch]` from 0 to classes − 1, or rows `[batch, classes]`."""
+    if targets.dtype.kind not in "iufb":
+        raise TypeError(
+            f"`targets` are {targets.dtype}; expected integers. Map each label to its class number."
+        )
+    if targets.ndim == 1:
+        if targets.dtype.kind == "f":
+            raise TypeError(
+                f"`targets` are {targets.dtype} of shape [batch]; expected integer classes. "
+                "Use targets.astype(int)."
+            )
+        _in_range(np.asarray(targets)[:num_valid], first_index, stride, num_classes)
+    elif targets.ndim != 2 or targets.shape[1] != num_classes:
+        raise ValueError(
+            f"`targets` have the shape {targets.shape} for logits [batch, {num_classes}]; expected "
+            f"integer classes [batch], or rows [batch, {num_classes}]."
+        )
+
+
+def _in_range(targets: np.ndarray, first_index: int, stride: int, num_classes: int) -> None:
+    wrong = (targets < 0) | (targets >= num_classes)
+    if not wrong.any():
+        return
+    position = int(wrong.argmax())
+    value = int(targets[position])
+    advice = (
+        "A label of -1 usually means unlabelled: leave these examples out."
+        if value < 0
+        else f"The data has more classes than the model's {num_classes} logits, or counts from 1."
+    )
+    raise ValueError(
+        f"the target of example {first_index + stride * position} is {value}; expected 0 to "
+        f"{num_classes - 1}. {advice}"
+    )
+
+
+def losses_of(loss_fn: LossFn, logits: Any, targets: Any) -> jax.ShapeDtypeStruct:
+    """The abstract result of a user's loss, or a named error."""
+    try:
+        losses = jax.eval_shape(loss_fn, logits, targets)
+    except Exception as error:
+        if str(error).startswith("`targets`"):  # cross_entropy's own sentence
+            raise
+        raise ValueError(
+            f"`loss_fn` ({name_of(loss_fn)}) failed on logits {_describe(logits)} and targets "
+            f"{_describe(targets)}: {error}"
+        ) from error
+    if not losses.shape or losses.shape[0] != logits.shape[0]:
+        raise ValueError(
+            f"`loss_fn` ({name_of(loss_fn)}) returned the shape {losses.shape} for a batch of "
+            f"{logits.shape[0]}; expected one loss for each example. Leave out the mean."
+        )
+    return losses
+
+
+def class_names_match(class_names: Sequence[str] | None, num_classes: int) -> list[str]:
+    """The names as a list, the numbers where there are none."""
+    if class_names is None:
+        return [str(number) for number in range(num_classes)]
+    if len(class_names) != num_classes:
+        raise ValueError(
+            f"`class_names` has {len(class_names)} names; expected {num_classes}, one for each "
+            "class of the logits."
+        )
+    return [str(name) for name in class_names]
+
+
+def at_most_dataset(k: int, num_examples: int | None) -> None:
+    if k < 1:
+        raise ValueError(f"`k` is {k}; expected at least 1. Try 9.")
+    if num_examples is not None and k > num_examples:
+        raise ValueError(
+            f"`k` is {k}; the dataset has {num_examples} examples. Use k={num_examples} or less."
+        )
+
+
+def warn_if_made_anew(name: str, function: Callable[..., Any] | None) -> None:
+    """Warn once if a function equal to one seen before, but another object, comes in."""
+    fingerprint = _fingerprint(function)
+    if function is None or fingerprint in _warned:
+        return
+    if _seen.setdefault(fingerprint, function) != function:
+        _warned.add(fingerprint)
+        warnings.warn(
+            f"`{name}` ({name_of(function)}) is made anew for every call, so it is compiled anew "
+            "too. Make it once and pass the same object; for a Flax model use jinterp.from_linen "
+            "or jinterp.from_nnx.",
+            stacklevel=4,
+        )
+
+
+_seen: dict[Any, Callable[..., Any]] = {}
+_warned: set[Any] = set()
+
+
+def _fingerprint(function: Any) -> Any:
+    """Equal for two functions made by the same code from the same things."""
+    if isinstance(function, functools.partial):
+        keywords = tuple((name, id(value)) for name, value in sorted(function.keywords.items()))
+        return _fingerprint(function.func), tuple(map(id, function.args)), keywords
+    if hasattr(function, "__func__"):
+        return function.__func__, _hashable(function.__self__)
+    if hasattr(function, "__code__"):
+        code = function.__code__
+        cells = tuple(id(cell.cell_contents) for cell in function.__closure__ or ())
+        return code, code.co_filename, cells, tuple(map(id, function.__defaults__ or ()))
+    return _hashable(function)
+
+
+def _hashable(value: Any) -> Any:
+    try:
+        hash(value)
+    except TypeError:
+        return id(value)
+    return value
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """A function's name and where it was written, as far as it tells."""
+    code = getattr(function, "__code__", None)
+    name = getattr(function, "__qualname__", type(function).__name__)
+    return f"{name}, line {code.co_firstlineno} of {code.co_filename}" if code else name
+
+
+def _describe(struct: Any) -> str:
+    return f"{struct.dtype}[{','.join(map(str, struct.shape))}]"

@@ -1,0 +1,143 @@
+"""Losses and errors of single examples, from logits."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Num, Shaped
+
+from jinterp._types import Logits, LossFn
+from jinterp.model.score import at_least_float32
+
+Targets = Shaped[Array, "batch ..."]
+
+
+@jax.jit
+def cross_entropy(logits: Logits, targets: Targets) -> Float[Array, " batch"]:
+    """The cross-entropy of each example: −log p_t, or −Σ_c y_c log p_c for soft labels.
+
+    Args:
+        logits: `[batch, classes]`.
+        targets: `[batch]` integer classes, or `[batch, classes]` floats, the probabilities of a
+            soft label. A class outside the logits gives NaN.
+
+    Returns:
+        `[batch]`, in nats, not negative for labels that sum to 1; float32 at least.
+
+    Raises:
+        TypeError: `targets` are float classes, or integer rows (which are one-hot or
+            multi-label).
+        ValueError: `targets` have another shape.
+
+    >>> import jax.numpy as jnp
+    >>> print(cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3])).round(4))
+    [1.3863 1.3863]
+    """
+    _check_class_labels(logits, targets)
+    logits = at_least_float32(logits)
+    if targets.ndim == 1:
+        return jax.vmap(_cross_entropy_of_class)(logits, targets.astype(jnp.int32))
+    return jax.vmap(_cross_entropy_of_distribution)(logits, targets.astype(logits.dtype))
+
+
+@jax.jit
+def sigmoid_cross_entropy(
+    logits: Logits, targets: Num[Array, "batch classes"]
+) -> Float[Array, " batch"]:
+    """The multi-label loss of each example: the mean over classes of −log σ(±z_c).
+
+    Args:
+        logits: `[batch, classes]`, one independent logit a label.
+        targets: `[batch, classes]` zeros and ones, integer or bool.
+
+    Returns:
+        `[batch]`, in nats, not negative; float32 at least.
+
+    Raises:
+        TypeError: `targets` are floats, which are soft labels elsewhere.
+        ValueError: `targets` have another shape than `logits`.
+
+    >>> import jax.numpy as jnp
+    >>> print(sigmoid_cross_entropy(jnp.zeros((1, 3)), jnp.array([[1, 0, 1]])).round(4))
+    [0.6931]
+    """
+    if targets.shape != logits.shape:
+        raise ValueError(
+            f"`targets` have the shape {targets.shape}; expected {logits.shape}, a 0 or 1 for each "
+            "label. For one class an example use cross_entropy."
+        )
+    if jnp.issubdtype(targets.dtype, jnp.floating):
+        raise TypeError(
+            f"`targets` are {targets.dtype}; expected integers or bools, 0 or 1 for each label. "
+            "Use targets.astype(int)."
+        )
+    logits = at_least_float32(logits)
+    return jnp.where(targets.astype(bool), _softplus(-logits), _softplus(logits)).mean(1)
+
+
+@jax.jit
+def brier_score(logits: Logits, targets: Targets) -> Float[Array, " batch"]:
+    """The Brier score of each example: Σ_c (p_c − y_c)².
+
+    Args:
+        logits: `[batch, classes]`.
+        targets: `[batch]` integer classes, or `[batch, classes]` probabilities of a soft label.
+
+    Returns:
+        `[batch]`, from 0 to 2. Brier's own definition, which for two classes is twice the binary
+        one that scikit-learn computes.
+
+    Source: Brier (1950), equation 2.
+
+    >>> import jax.numpy as jnp
+    >>> brier_score(jnp.zeros((1, 2)), jnp.array([1])).tolist()
+    [0.5]
+    """
+    _check_class_labels(logits, targets)
+    probabilities = jax.nn.softmax(at_least_float32(logits))
+    if targets.ndim == 1:
+        targets = jax.nn.one_hot(targets, logits.shape[1], dtype=probabilities.dtype)
+    return ((probabilities - targets.astype(probabilities.dtype)) ** 2).sum(1)
+
+
+def per_example(loss_fn: LossFn, logits: Array, targets: Array) -> Float[Array, " batch"]:
+    """Any loss as one number an example: the mean over whatever axes it leaves."""
+    losses = loss_fn(logits, targets)
+    return losses.reshape(losses.shape[0], -1).mean(1)
+
+
+def classes_of(targets: Array) -> Array:
+    """Each example's class as int32: the label itself, or the likeliest one of a soft label."""
+    return (targets if targets.ndim == 1 else targets.argmax(1)).astype(jnp.int32)
+
+
+def _cross_entropy_of_class(logits: Array, target: Array) -> Array:
+    target = jnp.where(target < 0, jnp.array(len(logits), target.dtype), target)
+    return -jax.nn.log_softmax(logits).at[target].get(mode="fill", fill_value=jnp.nan)
+
+
+def _cross_entropy_of_distribution(logits: Array, target: Array) -> Array:
+    terms = target * jax.nn.log_softmax(logits)
+    return -jnp.where(target == 0, jnp.zeros_like(terms), terms).sum()  # 0 · −inf is 0 here
+
+
+def _check_class_labels(logits: Array, targets: Array) -> None:
+    floating = jnp.issubdtype(targets.dtype, jnp.floating)
+    if targets.ndim == 1 and floating:
+        raise TypeError(
+            f"`targets` are {targets.dtype} of shape [batch]; expected integer classes. "
+            "Use targets.astype(int)."
+        )
+    if targets.ndim == 2 and not floating:
+        raise TypeError(
+            f"`targets` are {targets.dtype} of shape {targets.shape}; expected integer classes "
+            "[batch]. For one-hot rows use targets.argmax(-1), for several labels an example "
+            "loss_fn=jinterp.sigmoid_cross_entropy, for soft labels floats."
+        )
+    if targets.shape not in (logits.shape[:1], logits.shape):
+        raise ValueError(
+            f"`targets` have the shape {targets.shape} for logits {logits.shape}; expected "
+            f"({logits.shape[0]},) classes or {logits.shape} probabilities."
+        )
+
+
+def _softplus(x: Array) -> Array:
+    return jnp.logaddexp(x, jnp.zeros_like(x))

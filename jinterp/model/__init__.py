@@ -1,0 +1,10 @@
+"""The frozen model: a function of parameters and inputs, and the numbers read from its logits."""
+
+from jinterp.model.adapt import Model as Model
+from jinterp.model.adapt import from_linen as from_linen
+from jinterp.model.adapt import from_nnx as from_nnx
+from jinterp.model.score import log_probability as log_probability
+from jinterp.model.score import logit as logit
+from jinterp.model.score import loss as loss
+from jinterp.model.score import margin as margin
+from jinterp.model.score import probability as probability

@@ -1,0 +1,62 @@
+"""How work is cut to the machine: the batch size, and how many batches are in flight."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.stages import Compiled
+
+# Measured on ResNet-20, CIFAR-10, XLA:CPU with 2 cores: 0.69 ms an image at 64 with two batches
+# in flight, 0.83 at 256; 0.91 at 64 with one. An accelerator wants larger batches.
+_DEFAULT_BATCH_SIZE = {"cpu": 64}
+_ACCELERATOR_BATCH_SIZE = 256
+_MEMORY_SHARE = 0.5
+
+
+def num_lanes(device: jax.Device) -> int:
+    """How many batches are computed side by side, each with accumulators of its own.
+
+    XLA:CPU parallelises one convolution poorly but runs several programs side by side; on an
+    accelerator the second lane only keeps the device fed.
+    """
+    return max(2, min(os.cpu_count() or 2, 8)) if device.platform == "cpu" else 2
+
+
+def memory_budget(device: jax.Device) -> int:
+    """Bytes that the temporaries of all lanes may take: half of what is free."""
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return int(_MEMORY_SHARE * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))
+    return int(_MEMORY_SHARE * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+def choose_batch_size(
+    compile_at: Callable[[int], Compiled],
+    device: jax.Device,
+    *,
+    num_shards: int,
+    num_lanes: int,
+    num_examples: int | None,
+) -> int:
+    """The usual batch size of the backend, less where the compiled program would not fit.
+
+    Args:
+        compile_at: compiles the step for a batch size.
+        device: one of the devices; the others are like it.
+        num_shards: devices that share a batch; the answer is a multiple of it.
+        num_lanes: batches in flight.
+        num_examples: no batch is larger than the dataset.
+    """
+    size = _DEFAULT_BATCH_SIZE.get(device.platform, _ACCELERATOR_BATCH_SIZE)
+    if num_examples is not None:
+        size = min(size, -(-num_examples // num_shards))
+    budget = memory_budget(device)
+    while size > 1 and _temporary_bytes(compile_at(size * num_shards)) * num_lanes > budget:
+        size = (size + 1) // 2
+    return size * num_shards
+
+
+def _temporary_bytes(compiled: Compiled) -> int:
+    analysis: Any = compiled.memory_analysis()
+    return 0 if analysis is None else analysis.temp_size_in_bytes + analysis.output_size_in_bytes
