@@ -73,10 +73,8 @@ def examples_interact() -> ValueError:
     )
 
 
-def targets_match(
-    targets: AnyArray, num_valid: int, first_index: int, stride: int, num_classes: int
-) -> None:
-    """Labels are integers `[batch]` from 0 to classes − 1, or rows `[batch, classes]`."""
+def targets_match(targets: AnyArray, num_classes: int) -> None:
+    """Labels are integers `[batch]`, or rows `[batch, classes]`."""
     if targets.dtype.kind not in "iufb":
         raise TypeError(
             f"`targets` are {targets.dtype}; expected integers. Map each label to its class number."
@@ -87,7 +85,6 @@ def targets_match(
                 f"`targets` are {targets.dtype} of shape [batch]; expected integer classes. "
                 "Use targets.astype(int)."
             )
-        _in_range(np.asarray(targets)[:num_valid], first_index, stride, num_classes)
     elif targets.ndim != 2 or targets.shape[1] != num_classes:
         raise ValueError(
             f"`targets` have the shape {targets.shape} for logits [batch, {num_classes}]; expected "
@@ -95,7 +92,10 @@ def targets_match(
         )
 
 
-def _in_range(targets: np.ndarray, first_index: int, stride: int, num_classes: int) -> None:
+def targets_in_range(targets: np.ndarray, first_index: int, stride: int, num_classes: int) -> None:
+    """Integer labels are from 0 to classes − 1."""
+    if targets.ndim != 1:
+        return
     wrong = (targets < 0) | (targets >= num_classes)
     if not wrong.any():
         return

@@ -32,6 +32,9 @@ PreprocessFn = Callable[[Inputs], Inputs]
 LossFn = Callable[[Array, Array], Array]
 """`loss_fn(logits, targets) -> [batch]`, or elementwise `[batch, ...]` as optax's losses are."""
 
+EitherArray = Array | np.ndarray
+"""Where a function takes either."""
+
 AnyArray = Any
 """A JAX array inside a compiled function, a NumPy array on the host."""
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jinterp._types import AnyArray
+from jinterp._types import AnyArray, EitherArray
 
 
 class ReliabilityBins(NamedTuple):
@@ -50,7 +50,10 @@ class Calibration(NamedTuple):
 
 
 def calibration(
-    probabilities: Float[Array, "n classes"], targets: Int[Array, " n"], *, num_bins: int = 15
+    probabilities: Float[EitherArray, "n classes"],
+    targets: Int[EitherArray, " n"],
+    *,
+    num_bins: int = 15,
 ) -> Calibration:
     """Calibration of the predicted class's probability (its confidence).
 

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from jinterp import _check
-from jinterp._types import ApplyFn, Batch, Params
+from jinterp._types import AnyArray, ApplyFn, Batch, EitherArray, Params
 from jinterp.evaluate.losses import classes_of
 from jinterp.evaluate.predictions import predicted_classes
 from jinterp.stream.fold import fold
@@ -84,11 +84,11 @@ def confusion_matrix(
 def confusion_cells(num_classes: int | None = None) -> Reducer:
     """Counts of the cells target · classes + prediction, and last those of no prediction."""
 
-    def num_cells(logits: Array) -> int:
+    def num_cells(logits: AnyArray) -> int:
         classes = _classes(logits)
         return classes**2 + 1
 
-    def _classes(logits: Array) -> int:
+    def _classes(logits: AnyArray) -> int:
         classes = logits.shape[1] if num_classes is None else num_classes
         if classes < logits.shape[1]:
             raise ValueError(
@@ -118,7 +118,7 @@ def split_cells(cells: np.ndarray) -> tuple[Int[np.ndarray, "classes classes"], 
 
 
 def most_confused(
-    matrix: Int[np.ndarray, "classes classes"] | Int[Array, "classes classes"],
+    matrix: Int[EitherArray, "classes classes"],
     *,
     class_names: Sequence[str] | None = None,
     min_count: int = 1,

@@ -59,7 +59,7 @@ class ClassificationReport(NamedTuple):
         total = int(self.support.sum())
         averages = [("macro avg", *self.macro, total), ("weighted avg", *self.weighted, total)]
         lines = [header, ""]
-        lines += [_line(width, *row) for row in columns]
+        lines += [_line(width, name, p, r, f, int(n)) for name, p, r, f, n in columns]
         lines += ["", f"{'accuracy':{width}}  {'':9}  {'':8}  {self.accuracy:8.4f}  {total:8d}"]
         lines += [_line(width, *row) for row in averages]
         if self.never_predicted:

@@ -81,7 +81,7 @@ def margin(logits: Logits, target: Target = None) -> Float[Array, " batch"]:
     """
     classes = _classes(logits, target)
     others = jnp.where(
-        jnp.arange(logits.shape[1]) == classes[:, None],
+        jnp.arange(logits.shape[1])[None, :] == classes[:, None],
         jnp.array(-jnp.inf, logits.dtype),
         logits,
     )
@@ -131,4 +131,4 @@ def _classes(logits: Array, target: Target) -> Array:
 
 def at_least_float32(logits: Array) -> Array:
     """Half-precision logits as float32, in which probabilities are computed."""
-    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    return logits.astype(jnp.float32) if jnp.finfo(logits.dtype).bits < 32 else logits

@@ -1,6 +1,7 @@
 """`fold`: any number of reducers in one pass over a dataset."""
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -109,6 +110,8 @@ def fold(
                 lane.future = pool.submit(
                     lane.step, plan.step, run.params, placement.put_batch(batch)
                 )
+                if plan.polled:  # programs of several processes must start in one order
+                    lane.wait()
                 done += num_valid
                 advance(num_valid)
         except KeyboardInterrupt:
@@ -142,6 +145,7 @@ class _Plan(NamedTuple):
     abstract: tuple[Batch, jax.ShapeDtypeStruct]
     num_lanes: int
     num_examples: int | None
+    polled: bool
 
 
 class _Run(NamedTuple):
@@ -164,7 +168,9 @@ class _Run(NamedTuple):
         mask = jax.ShapeDtypeStruct((batch_size,), np.bool_)
         batch = Batch(x, targets, mask, jax.ShapeDtypeStruct((batch_size,), np.int32))
         seen = jax.eval_shape(self.preprocess, x) if self.preprocess else x
-        return batch, _check.logits_of(self.apply_fn, self.params, seen)
+        logits = _check.logits_of(self.apply_fn, self.params, seen)
+        _check.targets_match(block.targets, logits.shape[1])
+        return batch, logits
 
     def compile(self, block: Block, batch_size: int) -> Compiled:
         """The step for this batch size; JAX keeps it, so a second call costs a millisecond."""
@@ -228,22 +234,21 @@ def _step(
     states: list[Any],
     batch: Batch,
 ) -> tuple[list[Any], list[Any], jax.Array]:
-    """New states, collected rows, and the first example's logits, for one batch."""
+    """New states, collected rows, and the logits of each shard's first example, for one batch."""
     logits = apply_fn(params, preprocess(batch.x) if preprocess else batch.x)
 
-    def update(states: list[Any], batch: Batch, logits: jax.Array) -> tuple[list[Any], list[Any]]:
+    def update(states: list[Any], batch: Batch, logits: jax.Array) -> tuple[Any, ...]:
         states = jax.tree.map(lambda leaf: leaf[0], states)
         updates = [r.update for _, r in reducers if isinstance(r, Reducer)]
         states = [f(state, batch, logits) for f, state in zip(updates, states, strict=True)]
         rows = [r.value_fn(batch, logits) for _, r in reducers if isinstance(r, Collect)]
-        return jax.tree.map(lambda leaf: leaf[None], states), rows
+        return jax.tree.map(lambda leaf: leaf[None], states), rows, logits[:1]
 
     # Each shard updates a state of its own, so no batch waits for a collective.
     cut = PartitionSpec(placement.axes)
-    states, rows = jax.shard_map(
-        update, mesh=placement.mesh, in_specs=cut, out_specs=cut, check_vma=False
-    )(states, batch, logits)
-    return states, rows, jax.lax.with_sharding_constraint(logits[0], placement.replicated)
+    return jax.shard_map(update, mesh=placement.mesh, in_specs=cut, out_specs=cut, check_vma=False)(
+        states, batch, logits
+    )
 
 
 @functools.partial(jax.jit, static_argnames=("reducers", "placement"))
@@ -281,62 +286,62 @@ def _plan(run: _Run, dataset: Batches) -> tuple[_Plan, Iterator[Batch]]:
     )
     batch_size = -(-batch_size // placement.num_shards) * placement.num_shards
     step = compile_at(batch_size)
-    shards = _Shards.agree(dataset.num_examples, placement)
-    plan = _Plan(step, run.abstract(first, batch_size), lanes, shards.total)
-    num_classes = plan.abstract[1].shape[1]
-    stream = host_batches(
-        blocks,
-        batch_size // placement.num_processes,
-        first_index=shards.first_index,
-        stride=shards.stride,
-    )
-    stream = _checked(stream, num_classes, shards.stride)
+    local_size = batch_size // placement.num_processes
+    shards = _Shards.agree(dataset.num_examples, local_size, placement)
+    plan = _Plan(step, run.abstract(first, batch_size), lanes, shards.total, shards.polled)
+    stream = host_batches(blocks, local_size, first_index=shards.first_index, stride=shards.stride)
+    stream = _checked(stream, plan.abstract[1].shape[1], shards.stride)
     if placement.num_processes > 1:
-        stream = _in_step(stream)
+        stream = _in_step(stream, shards.num_batches)
     return plan, _checked_independent(run, plan, stream)
 
 
 class _Shards(NamedTuple):
-    """Which part of the dataset this process gives."""
+    """Which part of the dataset this process gives, and how long they all go on."""
 
     first_index: int
     stride: int
     total: int | None
+    num_batches: int | None
+
+    @property
+    def polled(self) -> bool:
+        """Whether the processes must ask each other, before each batch, if any has more."""
+        return self.stride > 1
 
     @classmethod
-    def agree(cls, num_examples: int | None, placement: Placement) -> "_Shards":
+    def agree(cls, num_examples: int | None, batch_size: int, placement: Placement) -> "_Shards":
         if placement.num_processes == 1:
-            return cls(0, 1, num_examples)
+            return cls(0, 1, num_examples, None)
         own = -1 if num_examples is None else num_examples
         lengths = multihost_utils.process_allgather(np.int32(own))
         process = jax.process_index()
         if (lengths < 0).any():
-            return cls(process, len(lengths), None)
-        return cls(int(lengths[:process].sum()), 1, int(lengths.sum()))
+            return cls(process, len(lengths), None, None)
+        num_batches = -(-int(lengths.max()) // batch_size)
+        return cls(int(lengths[:process].sum()), 1, int(lengths.sum()), num_batches)
 
 
 def _checked(stream: Iterator[Batch], num_classes: int, stride: int) -> Iterator[Batch]:
     for batch in stream:
-        _check.targets_match(
-            batch.targets, int(batch.mask.sum()), int(batch.indices[0]), stride, num_classes
-        )
+        valid = batch.targets[: batch.mask.sum()]
+        _check.targets_in_range(valid, int(batch.indices[0]), stride, num_classes)
         yield batch
 
 
-def _in_step(stream: Iterator[Batch]) -> Iterator[Batch]:
+def _in_step(stream: Iterator[Batch], num_batches: int | None) -> Iterator[Batch]:
     """As many batches on every process: one that has no more gives padding until all are done."""
     batch = None
-    for following in _then_none(stream):
-        if not multihost_utils.process_allgather(np.bool_(following is not None)).any():
+    for number in itertools.count():
+        following = next(stream, None)
+        if num_batches is None:
+            more = multihost_utils.process_allgather(np.bool_(following is not None)).any()
+        else:
+            more = number < num_batches
+        if not more:
             return
         batch = following or _padding(batch)
         yield batch
-
-
-def _then_none(stream: Iterator[Batch]) -> Iterator[Batch | None]:
-    yield from stream
-    while True:
-        yield None
 
 
 def _padding(batch: Batch | None) -> Batch:
@@ -360,10 +365,9 @@ def _checked_independent(run: _Run, plan: _Plan, stream: Iterator[Batch]) -> Ite
             first.indices,
         )
         among_others, among_copies = (
-            np.asarray(
-                plan.step(run.params, run.initial_states(plan), run.placement.put_batch(batch))[2],
-                np.float64,
-            )
+            local_rows(
+                plan.step(run.params, run.initial_states(plan), run.placement.put_batch(batch))[2]
+            )[0].astype(np.float64)
             for batch in (first, alone)
         )
         scale = np.abs(among_others[np.isfinite(among_others)]).max(initial=0)

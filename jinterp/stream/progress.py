@@ -16,15 +16,12 @@ def progress_bar(total: int | None, show: bool | None) -> Iterator[Callable[[int
 
     Args:
         total: how many there are, None where unknown.
-        show: None shows the bar in a terminal or notebook once a pass has taken two seconds.
+        show: None shows the bar once a pass has taken two seconds, True at once, and neither does
+            outside a terminal or notebook.
     """
     console = Console(stderr=True)
-    if show is None:
-        show = console.is_terminal or console.is_jupyter
-        delay = _SHOW_AFTER_SECONDS
-    else:
-        delay = 0.0
-    if not show:
+    delay = 0.0 if show else _SHOW_AFTER_SECONDS
+    if show is False or not (console.is_terminal or console.is_jupyter):
         yield lambda num_examples: None
         return
     columns = [TextColumn("examples"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]

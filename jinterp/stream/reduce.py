@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, UInt
 
-from jinterp._types import Batch
+from jinterp._types import AnyArray, Batch
 
 State = Any
 ValueFn = Callable[[Batch, Array], Any]
@@ -31,7 +31,7 @@ class Reducer(NamedTuple):
         finalize: `finalize(state) -> result`, on the host, from NumPy arrays.
     """
 
-    init: Callable[[Batch, Array], State]
+    init: Callable[[Batch, AnyArray], State]
     update: Callable[[State, Batch, Array], State]
     merge: Callable[[State, State], State]
     finalize: Callable[[State], Any]
@@ -106,7 +106,7 @@ def collect(value_fn: ValueFn) -> Collect:
 
 
 @functools.cache
-def counts(cell_fn: ValueFn, num_cells: int | Callable[[Array], int]) -> Reducer:
+def counts(cell_fn: ValueFn, num_cells: int | Callable[[AnyArray], int]) -> Reducer:
     """How many examples fall in each of `num_cells` cells, as int64 `[num_cells]`.
 
     Args:
@@ -121,7 +121,7 @@ def counts(cell_fn: ValueFn, num_cells: int | Callable[[Array], int]) -> Reducer
         added = _count(cell_fn(batch, logits), batch.mask, len(state[0]))
         return _add_words(state, (added, jnp.zeros_like(added)))
 
-    def init(batch: Batch, logits: Array) -> State:
+    def init(batch: Batch, logits: AnyArray) -> State:
         num = num_cells(logits) if callable(num_cells) else num_cells
         return np.zeros(num, np.uint32), np.zeros(num, np.uint32)
 
@@ -173,12 +173,17 @@ def moments(value_fn: ValueFn) -> Reducer:
     Source: Chan, Golub and LeVeque (1979), equation 2.1; Knuth's two-sum.
     """
 
-    def init(batch: Batch, logits: Array) -> State:
+    def init(batch: Batch, logits: AnyArray) -> State:
         value = jax.eval_shape(value_fn, batch, logits)
         zero = np.zeros(value.shape[1:], value.dtype)
-        infinity = np.full_like(zero, np.inf)
         none = np.zeros((), np.uint32)
-        return (none, none), (zero, zero), (zero, zero), infinity, -infinity
+        return (
+            (none, none),
+            (zero, zero),
+            (zero, zero),
+            np.full_like(zero, np.inf),
+            np.full_like(zero, -np.inf),
+        )
 
     def update(state: State, batch: Batch, logits: Array) -> State:
         values = value_fn(batch, logits)
@@ -187,7 +192,7 @@ def moments(value_fn: ValueFn) -> Reducer:
         divisor = jnp.maximum(num, jnp.uint32(1)).astype(values.dtype)
         zero = jnp.zeros((), values.dtype)
         mean = jnp.where(mask, values, zero).sum(0) / divisor
-        squares = jnp.where(mask, (values - mean) ** 2, zero).sum(0)
+        squares = jnp.where(mask, (values - mean[None]) ** 2, zero).sum(0)
         return merge(
             state,
             (
@@ -250,7 +255,7 @@ def top_k(value_fn: ValueFn, k: int, payload_fn: ValueFn | None = None) -> Reduc
         payload = payload_fn(batch, logits) if payload_fn else None
         return batch.mask, value_fn(batch, logits), batch.indices, payload
 
-    def init(batch: Batch, logits: Array) -> State:
+    def init(batch: Batch, logits: AnyArray) -> State:
         row = jax.eval_shape(candidates, batch, logits)
         return jax.tree.map(lambda leaf: np.zeros((k, *leaf.shape[1:]), leaf.dtype), row)
 
@@ -271,7 +276,7 @@ def top_k(value_fn: ValueFn, k: int, payload_fn: ValueFn | None = None) -> Reduc
     return Reducer(init, update, merge, finalize)
 
 
-def _count(cells: Int[Array, " batch"], mask: Array, num_cells: int) -> Int[Array, " cells"]:
+def _count(cells: Int[Array, " batch"], mask: Array, num_cells: int) -> UInt[Array, " cells"]:
     """Ones summed by cell. Negative cells and masked examples go to one more cell, cut off."""
     valid = mask & (cells >= 0) & (cells < num_cells)
     cells = jnp.where(valid, cells, jnp.array(num_cells, cells.dtype))

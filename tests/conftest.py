@@ -1,0 +1,30 @@
+"""Set-up of every test: four CPU devices, strict promotion, signatures checked at run time."""
+
+import os
+from collections.abc import Iterator
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import jaxtyping
+import pytest
+from hypothesis import settings
+
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jaxtyping.install_import_hook("jinterp", "beartype.beartype")
+
+
+# The first example of a shape compiles, which no deadline foresees.
+settings.register_profile("jinterp", deadline=None, derandomize=True)
+settings.load_profile("jinterp")
+
+
+@pytest.fixture
+def as_user() -> Iterator[None]:
+    """Signatures unchecked, so that wrong input meets the library's own errors."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

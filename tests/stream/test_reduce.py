@@ -1,0 +1,133 @@
+"""Reducers against NumPy in float64, whatever the batches, lanes and devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jinterp
+from jinterp import Batch, stream
+from tests.problems import identity, labelled_logits
+
+NUM_CLASSES = 3
+SIZES = st.tuples(st.integers(1, 40), st.sampled_from([1, 4, 7, 16]), st.sampled_from([1, 4]))
+
+
+def first(batch: Batch, logits: jax.Array) -> jax.Array:
+    return logits[:, 0]
+
+
+def whole(batch: Batch, logits: jax.Array) -> jax.Array:
+    return logits
+
+
+def target(batch: Batch, logits: jax.Array) -> jax.Array:
+    return batch.targets
+
+
+def both(batch: Batch, logits: jax.Array) -> dict[str, jax.Array]:
+    return {"logits": logits, "target": batch.targets}
+
+
+def run(reducer: stream.Reducer | stream.Collect, logits: np.ndarray, batch: int, devices: int):
+    mesh = jax.make_mesh((devices,), ("data",), devices=jax.devices()[:devices])
+    targets = np.arange(len(logits)) % NUM_CLASSES
+    ds = jinterp.batches((logits, targets), batch)
+    return jinterp.fold({"it": reducer}, *identity(NUM_CLASSES), ds, mesh=mesh)["it"]
+
+
+@settings(max_examples=20)
+@given(SIZES)
+def test_every_reducer_equals_numpy(sizes: tuple[int, int, int]) -> None:
+    num, batch, devices = sizes
+    logits, _ = labelled_logits(num, NUM_CLASSES)
+    targets = np.arange(num) % NUM_CLASSES
+    exact = logits.astype(np.float64)
+
+    found = run(stream.moments(whole), logits, batch, devices)
+    assert found.num_examples == num
+    np.testing.assert_allclose(found.mean, exact.mean(0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.variance, exact.var(0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(found.minimum, logits.min(0))
+    np.testing.assert_array_equal(found.maximum, logits.max(0))
+
+    np.testing.assert_array_equal(
+        run(stream.counts(target, NUM_CLASSES), logits, batch, devices),
+        np.bincount(targets, minlength=NUM_CLASSES),
+    )
+
+    edges = (-1.0, 0.0, 0.5, 3.0)
+    histogram = run(stream.histogram(first, edges), logits, batch, devices)
+    expected, _ = np.histogram(logits[:, 0], edges)
+    np.testing.assert_array_equal(histogram.counts, expected)
+    assert histogram.num_outside == num - expected.sum()
+
+    top = run(stream.top_k(first, 5, both), logits, batch, devices)
+    order = np.lexsort((np.arange(num), -logits[:, 0]))[:5]
+    np.testing.assert_array_equal(top.indices, order)
+    np.testing.assert_array_equal(top.values, logits[order, 0])
+    np.testing.assert_array_equal(top.payload["logits"], logits[order])
+    np.testing.assert_array_equal(top.payload["target"], targets[order])
+
+    rows = run(stream.collect(both), logits, batch, devices)
+    np.testing.assert_array_equal(rows["logits"], logits)
+    np.testing.assert_array_equal(rows["target"], targets)
+
+
+def test_top_k_puts_nan_first_and_breaks_ties_by_index() -> None:
+    logits = np.zeros((9, NUM_CLASSES), np.float32)
+    logits[[2, 7], 0] = np.nan
+    logits[[5, 6], 0] = 1
+    top = run(stream.top_k(first, 6), logits, 2, 1)
+    assert top.indices.tolist() == [2, 7, 5, 6, 0, 1]
+
+
+def test_top_k_keeps_minus_infinity_before_padding() -> None:
+    logits = np.full((3, NUM_CLASSES), -np.inf, np.float32)
+    assert run(stream.top_k(first, 5), logits, 4, 1).indices.tolist() == [0, 1, 2]
+
+
+def test_counts_do_not_overflow_32_bits() -> None:
+    reducer = stream.counts(target, 1)
+    full = (np.array([2**32 - 1], np.uint32), np.array([0], np.uint32))
+    one = (np.array([1], np.uint32), np.array([0], np.uint32))
+    merged = jax.device_get(jax.jit(reducer.merge)(full, one))
+    assert reducer.finalize(merged).tolist() == [2**32]
+
+
+def test_moments_lose_nothing_over_many_batches() -> None:
+    """A mean of 1000 with a deviation of 0.01 over 20,000 merges."""
+    rng = np.random.default_rng(0)
+    values = (1000 + 0.01 * rng.normal(size=(20_000, 16, 1))).astype(np.float32)
+    reducer = stream.moments(first)
+    mask = jnp.ones(16, bool)
+
+    def step(state, logits):
+        batch = Batch(logits, jnp.zeros(16, jnp.int32), mask, jnp.arange(16))
+        return reducer.update(state, batch, logits), None
+
+    init = reducer.init(Batch(None, None, mask, None), jax.ShapeDtypeStruct((16, 1), jnp.float32))
+    state, _ = jax.lax.scan(step, jax.tree.map(jnp.asarray, init), jnp.asarray(values))
+    found = reducer.finalize(jax.device_get(state))
+    exact = values.astype(np.float64)
+    assert found.mean == pytest.approx(exact.mean(), rel=1e-7)
+    assert found.variance == pytest.approx(exact.var(), rel=1e-3)
+
+
+def test_equal_arguments_give_the_same_reducer() -> None:
+    assert stream.top_k(first, 3) is stream.top_k(first, 3)
+    assert stream.mean(first) is stream.mean(first)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: stream.top_k(first, 0), "`k` is 0; expected at least 1"),
+        (lambda: stream.histogram(first, (1.0, 1.0)), "`edges` is .*; expected at least two"),
+    ],
+)
+def test_wrong_arguments_are_named(make, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
