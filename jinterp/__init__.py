@@ -15,6 +15,7 @@ from jinterp.evaluate import risk_coverage as risk_coverage
 from jinterp.evaluate import score_distributions as score_distributions
 from jinterp.evaluate import sigmoid_cross_entropy as sigmoid_cross_entropy
 from jinterp.evaluate import top_losses as top_losses
+from jinterp.interpretation import ClassificationInterpretation as ClassificationInterpretation
 from jinterp.model import Model as Model
 from jinterp.model import from_linen as from_linen
 from jinterp.model import from_nnx as from_nnx

@@ -20,8 +20,8 @@ ROOMS = (
     "stream",
     "evaluate",
     "plot",
-    "interpretation",
     "report",
+    "interpretation",
     "demo",
     "cli",
 )

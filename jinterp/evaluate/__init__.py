@@ -14,6 +14,7 @@ from jinterp.evaluate.losses import sigmoid_cross_entropy as sigmoid_cross_entro
 from jinterp.evaluate.predictions import ErrorAnalysis as ErrorAnalysis
 from jinterp.evaluate.predictions import Predictions as Predictions
 from jinterp.evaluate.predictions import RiskCoverage as RiskCoverage
+from jinterp.evaluate.predictions import ScoreDistributions as ScoreDistributions
 from jinterp.evaluate.predictions import error_analysis as error_analysis
 from jinterp.evaluate.predictions import predictions as predictions
 from jinterp.evaluate.predictions import risk_coverage as risk_coverage

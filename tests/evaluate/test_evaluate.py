@@ -1,6 +1,7 @@
 """Every number of a pass against scikit-learn or a plain loop, and what cannot be computed."""
 
 import functools
+import itertools
 
 import jax
 import numpy as np
@@ -107,7 +108,7 @@ def expected_calibration_error(confidences, correct, num_bins: int) -> float:
     """The definition as a loop over bins (lower, upper]."""
     edges = np.linspace(0, 1, num_bins + 1)
     total = 0.0
-    for lower, upper in zip(edges[:-1], edges[1:], strict=True):
+    for lower, upper in itertools.pairwise(edges):
         inside = (confidences > lower) & (confidences <= upper)
         if inside.any():
             total += inside.mean() * abs(correct[inside].mean() - confidences[inside].mean())
@@ -217,7 +218,7 @@ def test_multi_label_top_losses_speak_of_whole_sets() -> None:
 
 
 def test_k_larger_than_the_dataset_is_named_before_the_pass() -> None:
-    with pytest.raises(ValueError, match="`k` is 301; the dataset has 300 examples. Use k=300"):
+    with pytest.raises(ValueError, match=r"`k` is 301; the dataset has 300 examples\. Use k=300"):
         jinterp.top_losses(*identity(CLASSES), (LOGITS, TARGETS), k=301)
 
 
@@ -254,7 +255,7 @@ def test_risk_coverage_is_the_running_error_rate() -> None:
 
 def test_error_analysis_follows_its_rule() -> None:
     found = evaluation().error_analysis
-    thresholds = [PROBABILITIES[TARGETS == k, k].mean() for k in range(CLASSES)]
+    thresholds = [PROBABILITIES[k == TARGETS, k].mean() for k in range(CLASSES)]
     np.testing.assert_allclose(found.thresholds, thresholds, rtol=1e-5)
     for example in np.flatnonzero(PREDICTED != TARGETS):
         k, y = PREDICTED[example], TARGETS[example]
@@ -277,7 +278,7 @@ def test_score_distributions_equal_numpys_histogram() -> None:
     found = jinterp.score_distributions(evaluation().predictions, CLASSES, num_bins=8)
     for c in range(CLASSES):
         expected, _ = np.histogram(
-            PROBABILITIES[TARGETS == c, c].astype(np.float32), bins=8, range=(0, 1)
+            PROBABILITIES[c == TARGETS, c].astype(np.float32), bins=8, range=(0, 1)
         )
         np.testing.assert_array_equal(found.counts[c], expected)
 
@@ -344,14 +345,18 @@ def test_an_empty_dataset_is_named() -> None:
         jinterp.evaluate(*identity(CLASSES), (LOGITS[:0], TARGETS[:0]))
 
 
-@pytest.mark.parametrize("function", ["evaluate", "classification_report", "most_confused"])
-def test_class_names_of_another_length_are_named(function: str) -> None:
-    names = ["a", "b"]
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda names: jinterp.evaluate(*identity(CLASSES), (LOGITS, TARGETS), class_names=names),
+        lambda names: jinterp.classification_report(np.eye(5, dtype=int), class_names=names),
+        lambda names: jinterp.most_confused(np.eye(5, dtype=int), class_names=names),
+    ],
+    ids=["evaluate", "classification_report", "most_confused"],
+)
+def test_class_names_of_another_length_are_named(call) -> None:
     with pytest.raises(ValueError, match="`class_names` has 2 names; expected 5"):
-        if function == "evaluate":
-            jinterp.evaluate(*identity(CLASSES), (LOGITS, TARGETS), class_names=names)
-        else:
-            getattr(jinterp, function)(evaluation().confusion_matrix, class_names=names)
+        call(["a", "b"])
 
 
 def test_soft_labels_are_evaluated_by_their_likeliest_class() -> None:

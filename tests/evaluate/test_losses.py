@@ -1,6 +1,5 @@
 """Losses against optax and their definitions, in every dtype, and what they refuse."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax

@@ -66,7 +66,7 @@ def test_from_nnx_evaluates_and_leaves_the_module_in_training() -> None:
 
 def test_params_alone_are_named() -> None:
     with pytest.raises(
-        ValueError, match="expected collections such as 'params'.*whole `variables`"
+        ValueError, match=r"expected collections such as 'params'.*whole `variables`"
     ):
         jinterp.from_linen(Normalised(), variables()["params"])
 

@@ -33,9 +33,9 @@ else:  # every second example, as grain and tf.data shard
     ds = iter(list(zip(logits[process::2], targets[process::2])))
 model = identity(4)
 found = jinterp.evaluate(*model, jinterp.batches(ds, 8))
-top = (
-    jinterp.top_losses(*model, jinterp.batches(ds, 8), k=12) if kind == "arrays" else found.top_losses
-)
+top = found.top_losses
+if kind == "arrays":
+    top = jinterp.top_losses(*model, jinterp.batches(ds, 8), k=12)
 print(json.dumps({
     "matrix": found.confusion_matrix.tolist(),
     "predictions": [column.tolist() for column in found.predictions],

@@ -1,0 +1,11 @@
+"""Pictures of what the other rooms found; the only room that imports matplotlib."""
+
+from jinterp.plot.confusion_matrix import confusion_matrix as confusion_matrix
+from jinterp.plot.most_confused import most_confused as most_confused
+from jinterp.plot.multi_losses import multi_losses as multi_losses
+from jinterp.plot.png import png as png
+from jinterp.plot.reliability import reliability as reliability
+from jinterp.plot.results import results as results
+from jinterp.plot.risk_coverage import risk_coverage as risk_coverage
+from jinterp.plot.score_distributions import score_distributions as score_distributions
+from jinterp.plot.top_losses import top_losses as top_losses

@@ -1,0 +1,4 @@
+"""A whole interpretation as one HTML file, readable offline, with its pictures inside."""
+
+from jinterp.report.html import writable_folder as writable_folder
+from jinterp.report.html import write_report as write_report
