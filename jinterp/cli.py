@@ -229,7 +229,8 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort) as error:
-        click.echo(f"jinterp: {error or 'stopped'}", err=True)
+        reason = str(error.__cause__ or error) or "stopped"  # click wraps what it catches
+        click.echo(f"jinterp: {reason}", err=True)
         sys.exit(130)
     except Exception as error:
         if os.environ.get("JINTERP_TRACEBACK"):
@@ -238,3 +239,7 @@ def main() -> None:
         hint = "(JINTERP_TRACEBACK=1 shows where)"
         click.echo(f"jinterp: error: {message or type(error).__name__} {hint}", err=True)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from jinterp._types import Params
 from jinterp.data import batches
 from jinterp.interpretation import ClassificationInterpretation
 from jinterp.model import Model, from_linen
@@ -94,12 +95,14 @@ def train(data: tuple[np.ndarray, np.ndarray], *, key: jax.Array) -> Model:
     optimizer = optax.adamw(2e-3, weight_decay=1e-2)
     state = optimizer.init(variables)
 
-    def loss(variables: nn.FrozenDict, x: jax.Array, y: jax.Array) -> jax.Array:
+    def loss(variables: Params, x: jax.Array, y: jax.Array) -> jax.Array:
         logits = module.apply(variables, x)
         return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
 
     @jax.jit
-    def step(variables, state, x, y):  # type: ignore[no-untyped-def]
+    def step(
+        variables: Params, state: optax.OptState, x: jax.Array, y: jax.Array
+    ) -> tuple[Params, optax.OptState]:
         updates, state = optimizer.update(jax.grad(loss)(variables, x, y), state, variables)
         return optax.apply_updates(variables, updates), state
 

@@ -1,0 +1,221 @@
+"""The command line as a user meets it: a process, its output, its exit code."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint
+import pytest
+from flax import serialization
+from PIL import Image
+
+from jinterp.model.checkpoint import restore_params
+from tests.problems import labelled_logits
+
+LOGITS, TARGETS = labelled_logits(40, 3)
+
+COMMAND = [sys.executable, "-m", "jinterp.cli"]
+
+MODULE = """
+import time
+import jax, jax.numpy as jnp
+import jinterp
+
+def apply_fn(params, x):
+    x = x.astype(jnp.float32).reshape(len(x), -1)
+    return x[:, :3] @ params["dense"]["kernel"]
+
+def make():
+    return jinterp.Model(apply_fn, {"dense": {"kernel": jnp.eye(3)}})
+
+def wrong():
+    return 3
+
+def slow(params, x):
+    jax.debug.callback(lambda: time.sleep(0.5))
+    return apply_fn(params, x)
+
+def make_slow():
+    return make()._replace(apply_fn=slow)
+"""
+
+
+def jinterp(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "mine.py").write_text(MODULE)
+    np.savez(folder / "data.npz", x=LOGITS, y=TARGETS, class_names=["ant", "bee", "cat"])
+    np.savez(folder / "flipped.npz", **{"dense/kernel": -np.eye(3, dtype=np.float32)})
+    for label in range(3):
+        (folder / "images" / f"class {label}").mkdir(parents=True)
+        for number in range(2):
+            pixels = np.full((5, 5, 3), 40 * label, np.uint8)
+            Image.fromarray(pixels).save(folder / "images" / f"class {label}" / f"{number}.png")
+    return folder
+
+
+def test_evaluate_prints_the_answer_as_json(folder: Path) -> None:
+    done = jinterp(folder, "evaluate", "--model", "mine:make", "--data", "data.npz", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["accuracy"] == pytest.approx((LOGITS.argmax(1) == TARGETS).mean())
+    assert found["class_names"] == ["ant", "bee", "cat"]
+    assert sum(map(sum, found["confusion_matrix"])) == 40
+
+
+def test_evaluate_writes_what_it_found(folder: Path) -> None:
+    done = jinterp(
+        folder, "evaluate", "--model", "mine:make", "--data", "data.npz", "--out", "numbers"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "40 examples: accuracy" in done.stdout
+    assert "precision" in done.stdout
+    with np.load(folder / "numbers/predictions.npz") as arrays:
+        np.testing.assert_array_equal(arrays["predictions"], LOGITS.argmax(1))
+    assert json.loads((folder / "numbers/evaluation.json").read_text())["num_examples"] == 40
+
+
+def test_report_writes_a_page_from_an_image_folder_and_a_checkpoint(folder: Path) -> None:
+    done = jinterp(
+        folder, "report", "--model", "mine:make", "--data", "images", "--image-size", "4",
+        "--checkpoint", "flipped.npz", "--out", "page",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    page = (folder / "page/report.html").read_text()
+    assert "class 2" in page
+    assert "Report: page/report.html" in done.stdout.replace(os.sep, "/")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["evaluate", "--data", "data.npz"], 2, "Missing option '--model'"),
+        (
+            ["evaluate", "--model", "mine", "--data", "data.npz"],
+            2,
+            "expected package.module:factory",
+        ),
+        (["evaluate", "--model", "none:make", "--data", "data.npz"], 2, "No module named 'none'"),
+        (["evaluate", "--model", "mine:none", "--data", "data.npz"], 2, "has no attribute 'none'"),
+        (
+            ["evaluate", "--model", "mine:wrong", "--data", "data.npz"],
+            2,
+            "returned a int; expected",
+        ),
+        (["evaluate", "--model", "mine:make", "--data", "none.npz"], 2, "does not exist"),
+        (["evaluate", "--model", "mine:make", "--data", "mine.py"], 2, "is no .npz file, folder"),
+        (
+            ["evaluate", "--model", "mine:make", "--data", "data.npz", "--class-names", "a,b"],
+            1,
+            "`class_names` has 2 names; expected 3",
+        ),
+        (
+            ["evaluate", "--model", "mine:make", "--data", "data.npz", "--inputs", "pixels"],
+            1,
+            "'pixels'",
+        ),
+        (
+            ["evaluate", "--model", "mine:make", "--data", "data.npz", "--checkpoint", "no.npz"],
+            1,
+            "there is no checkpoint 'no.npz'",
+        ),
+        (
+            ["report", "--model", "mine:make", "--data", "data.npz", "--out", "mine.py/report"],
+            1,
+            "which cannot be written to",
+        ),
+        (["demo", "--out", "mine.py"], 1, "which cannot be written to"),
+    ],
+)
+def test_errors_are_one_line_with_an_exit_code(
+    folder: Path, arguments: list[str], code: int, message: str
+) -> None:
+    done = jinterp(folder, *arguments)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()
+    assert len(last) == 1 or last[0].startswith("Usage:")
+
+
+def test_ctrl_c_says_what_was_done(folder: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "evaluate", "--model", "mine:make_slow", "--data", "data.npz", "--batch-size=1"],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(12)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "of 40 examples" in errors
+    assert "Traceback" not in errors
+
+
+# ---------------------------------------------------------------- checkpoints
+
+PARAMS = {"dense": {"kernel": jnp.arange(6.0).reshape(2, 3), "bias": jnp.ones(3)}}
+
+
+def save(kind: str, folder: Path) -> Path:
+    path = folder / f"checkpoint.{kind}"
+    if kind == "msgpack":
+        path.write_bytes(serialization.to_bytes(PARAMS))
+    elif kind == "npz":
+        arrays = {f"dense/{name}": np.asarray(leaf) for name, leaf in PARAMS["dense"].items()}
+        np.savez(path, **arrays)
+    else:
+        with orbax.checkpoint.StandardCheckpointer() as checkpointer:
+            checkpointer.save(path.absolute(), PARAMS)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["msgpack", "npz", "orbax"])
+def test_checkpoints_are_restored(kind: str, tmp_path: Path) -> None:
+    restored = restore_params(save(kind, tmp_path), jax.tree.map(jnp.zeros_like, PARAMS))
+    jax.tree.map(np.testing.assert_array_equal, restored, PARAMS)
+
+
+@pytest.mark.parametrize("kind", ["msgpack", "npz", "orbax"])
+def test_a_corrupt_checkpoint_is_named(kind: str, tmp_path: Path) -> None:
+    path = save(kind, tmp_path)
+    for file in [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]:
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(ValueError, match=r"checkpoint .* cannot be read into the model's"):
+        restore_params(path, PARAMS)
+
+
+@pytest.mark.parametrize("kind", ["msgpack", "npz"])
+def test_another_models_checkpoint_is_named(kind: str, tmp_path: Path) -> None:
+    wider = {"dense": {"kernel": jnp.zeros((2, 4)), "bias": jnp.zeros(3)}}
+    with pytest.raises(ValueError, match=r"kernel.* has the shape \(2, 3\); the model's"):
+        restore_params(save(kind, tmp_path), wider)
+    other = {"conv": PARAMS["dense"]}
+    with pytest.raises(ValueError, match=r"cannot be read into the model's parameters"):
+        restore_params(save(kind, tmp_path), other)
+
+
+def test_an_unknown_kind_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    path.touch()
+    with pytest.raises(ValueError, match=r"expected an Orbax folder, a .msgpack or a .npz"):
+        restore_params(path, PARAMS)
