@@ -4,14 +4,15 @@ import collections
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
 from jinterp._types import Batch, PreprocessFn
-from jinterp.data.sources import Block, Keys, Source, open_source
+from jinterp.data.items import Block, Keys
+from jinterp.data.sources import Indices, Source, no_such_example, open_source
 
 DEFAULT_BATCH_SIZE = 64
 _MAX_INDEX = 2**31 - 1
@@ -36,12 +37,16 @@ class Batches:
         """How many examples there are, None where only a pass tells."""
         return self.source.num_examples
 
-    def take(self, indices: Sequence[int]) -> list[Any]:
+    def take(self, indices: Indices) -> list[Any]:
         """The inputs of these examples, fetched again by dataset index, not preprocessed."""
+        if self.num_examples is not None:
+            wrong = [int(i) for i in indices if not 0 <= i < self.num_examples]
+            if wrong:
+                raise no_such_example(wrong, self.num_examples)
         return self.source.take(indices)
 
     def __iter__(self) -> Iterator[Batch]:
-        blocks = self.source.blocks(self.batch_size or DEFAULT_BATCH_SIZE)
+        _, blocks = peek(self.source.blocks(self.batch_size or DEFAULT_BATCH_SIZE))
         preprocess = jax.jit(self.preprocess) if self.preprocess else None
         for batch in prefetch(host_batches(blocks, self.batch_size or DEFAULT_BATCH_SIZE)):
             yield dataclasses.replace(batch, x=preprocess(batch.x)) if preprocess else batch
@@ -92,8 +97,25 @@ def batches(
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"`batch_size` is {batch_size}; expected at least 1. Try 64.")
     if isinstance(ds, Batches):
-        return ds if batch_size is None else dataclasses.replace(ds, batch_size=batch_size)
+        return _changed(ds, batch_size, inputs, targets, preprocess)
     return Batches(open_source(ds, inputs, targets), batch_size, preprocess)
+
+
+def _changed(
+    ds: Batches,
+    batch_size: int | None,
+    inputs: Keys,
+    targets: Keys,
+    preprocess: PreprocessFn | None,
+) -> Batches:
+    if inputs is not None or targets is not None:
+        raise ValueError(
+            "`ds` is a Batches, whose inputs and targets were named when it was made; expected "
+            "none here. Name them there, or give the dataset itself."
+        )
+    return dataclasses.replace(
+        ds, batch_size=batch_size or ds.batch_size, preprocess=preprocess or ds.preprocess
+    )
 
 
 def host_batches(
@@ -137,7 +159,7 @@ def prefetch(stream: Iterable[Batch], size: int = 2) -> Iterator[Batch]:
 def peek(blocks: Iterator[Block]) -> tuple[Block, Iterator[Block]]:
     """The first block, and the stream as if it had not been read."""
     first = next(blocks, None)
-    if first is None or len(first.targets) == 0:
+    if first is None:
         raise ValueError("`ds` is empty; expected at least one example.")
     return first, itertools.chain([first], blocks)
 
@@ -146,7 +168,7 @@ def _reblock(blocks: Iterable[Block], size: int) -> Iterator[Block]:
     """Blocks of exactly `size` examples, but for the last."""
     held: list[Block] = []
     num_held = 0
-    for block in _same_shapes(blocks):
+    for block in blocks:
         start = 0
         while start < len(block.targets):
             part = jax.tree.map(functools.partial(_take_slice, start, size - num_held), block)
@@ -158,28 +180,6 @@ def _reblock(blocks: Iterable[Block], size: int) -> Iterator[Block]:
                 held, num_held = [], 0
     if held:
         yield _concatenate(held)
-
-
-def _same_shapes(blocks: Iterable[Block]) -> Iterator[Block]:
-    expected = None
-    for number, block in enumerate(blocks):
-        spec = jax.tree.map(lambda leaf: (leaf.shape[1:], leaf.dtype), block)
-        expected = expected or spec
-        if spec != expected:
-            raise ValueError(
-                f"batch {number} of `ds` has examples of {_describe(spec)}, the first batch "
-                f"{_describe(expected)}; expected one shape and dtype for all."
-            )
-        yield block
-
-
-def _describe(spec: Block) -> str:
-    """Such as `x uint8[28,28], targets int64[]`."""
-    leaves = jax.tree_util.tree_leaves_with_path(spec, is_leaf=lambda leaf: type(leaf) is tuple)
-    return ", ".join(
-        f"{jax.tree_util.keystr(path).lstrip('.')} {dtype}[{','.join(map(str, shape))}]"
-        for path, (shape, dtype) in leaves
-    )
 
 
 def _take_slice(start: int, length: int, leaf: np.ndarray) -> np.ndarray:

@@ -4,29 +4,18 @@ Nothing here imports a data framework: a dataset is known by what it can do (be 
 indexed, be iterated), so only what the user already imported is used.
 """
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-Key = str | int
-Keys = Key | Sequence[Key] | None
+from jinterp.data.items import Block, Keys, has_batch_axis, parse, refuse_unequal_lengths, split
 
-# The names that the ecosystem uses, in the order in which they are looked for:
-# tfds, Keras and plain NumPy, Flax examples, Hugging Face, scikit-learn.
-INPUT_KEYS = ("image", "x", "inputs", "img", "images", "input", "features", "data")
-TARGET_KEYS = ("label", "y", "targets", "labels", "target", "fine_label")
+Indices = Sequence[int] | np.ndarray
 
 _ENDLESS = 2**31 - 1  # a repeated Grain dataset reports a length of sys.maxsize
-
-
-class Block(NamedTuple):
-    """Some consecutive examples on the host; `x` is an array or a pytree of arrays."""
-
-    x: Any
-    targets: np.ndarray
+_TAKE_SIZE = 64  # examples read at a time when a stream is searched for some of them
 
 
 class Source(NamedTuple):
@@ -41,29 +30,30 @@ class Source(NamedTuple):
 
     blocks: Callable[[int], Iterator[Block]]
     num_examples: int | None
-    take: Callable[[Sequence[int]], list[Any]]
+    take: Callable[[Indices], list[Any]]
 
 
 def open_source(ds: Any, inputs: Keys = None, targets: Keys = None) -> Source:
     """The `Source` of a dataset of any supported kind."""
-    if _is_arrays(ds):
-        return _from_arrays(_split(ds, inputs, targets))
+    if _is_columns(ds):
+        return _from_arrays(split(ds, inputs, targets, "`ds`"))
     if isinstance(ds, Mapping):
         raise TypeError(
-            f"`ds` is a mapping of {_type_names(ds.values())} with the keys {sorted(ds)}; expected "
-            "arrays. If these are splits, give one of them, such as ds['test']."
+            f"`ds` is a mapping of {_type_names(ds.values())} with the keys {list(ds)}; expected "
+            f"arrays. If these are splits, give one of them, such as ds[{next(iter(ds), None)!r}]."
         )
+    _refuse_shuffling(ds)
+    _refuse_endless(ds)
     if hasattr(ds, "features") and hasattr(ds, "with_format"):
         return _from_hugging_face(ds, inputs, targets)
     if hasattr(ds, "as_numpy_iterator"):
-        return _from_stream(lambda: ds.as_numpy_iterator(), _tf_length(ds), inputs, targets)
-    if hasattr(ds, "__getitem__") and hasattr(ds, "__len__"):
+        return _from_stream(lambda _: ds.as_numpy_iterator(), _tf_length(ds), inputs, targets)
+    if _is_sized(ds):
         return _from_items(ds, inputs, targets)
     if isinstance(ds, Iterator):
         return _from_iterator(ds, inputs, targets)
     if isinstance(ds, Iterable):
-        _refuse_shuffling(ds)
-        return _from_stream(lambda: iter(ds), None, inputs, targets)
+        return _from_stream(lambda _: iter(ds), None, inputs, targets)
     raise TypeError(
         f"`ds` is a {type(ds).__name__}; expected (x, y) arrays, a dict of arrays, a tf.data, "
         "tfds, Grain, Hugging Face or PyTorch dataset or loader, or an iterable of (x, y) tuples "
@@ -71,94 +61,91 @@ def open_source(ds: Any, inputs: Keys = None, targets: Keys = None) -> Source:
     )
 
 
+def no_such_example(indices: Iterable[int], num_examples: int) -> IndexError:
+    return IndexError(
+        f"`indices` holds {', '.join(map(str, indices))}; `ds` has {num_examples} examples, so "
+        f"expected 0 to {num_examples - 1}."
+    )
+
+
 # ---------------------------------------------------------------- the kinds
 
 
 def _from_arrays(block: Block) -> Source:
-    shapes = [leaf.shape for leaf in [*jax.tree.leaves(block.x), block.targets]]
-    if not _has_batch_axis(block):
-        raise ValueError(
-            f"`ds` has inputs and targets of the shapes {', '.join(map(str, shapes))}; expected "
-            "arrays with the same first axis, one entry for each example."
-        )
+    refuse_unequal_lengths(block, "`ds`")
     num_examples = len(block.targets)
 
     def blocks(size: int) -> Iterator[Block]:
         for start in range(0, num_examples, size):
-            yield _slice(block, start, start + size)
+            yield jax.tree.map(lambda leaf, start=start: leaf[start : start + size], block)
 
-    def take(indices: Sequence[int]) -> list[Any]:
-        return [jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), block.x) for i in indices]
+    def take(indices: Indices) -> list[Any]:
+        return [_example(block, int(i)) for i in indices]
 
     return Source(blocks, num_examples, take)
 
 
-def _from_items(items: Any, inputs: Keys, targets: Keys) -> Source:
-    """A random-access sequence: a list, a tfds data source, a Grain MapDataset, a torch Dataset."""
-    length = len(items)
-    if length >= _ENDLESS:
-        raise ValueError(f"`ds` repeats for ever (its length is {length}); leave out the repeat().")
+def _from_items(
+    items: Any,
+    inputs: Keys,
+    targets: Keys,
+    read: Callable[[int], Iterator[Any]] | None = None,
+) -> Source:
+    """A random-access sequence: a list, a tfds data source, a Grain MapDataset, a torch Dataset.
 
-    def item(position: int) -> Any:
-        found = items[position]
-        if found is None:
-            raise ValueError(
-                f"item {position} of `ds` is None: a filtered Grain MapDataset leaves gaps. "
-                "Give ds.to_iter_dataset(), which leaves them out."
-            )
-        return found
+    `read(size)` iterates over it in another way, where there is a faster one.
+    """
 
-    def iterate() -> Iterator[Any]:
-        return (item(position) for position in range(length))
+    def one_by_one(_: int) -> Iterator[Any]:
+        return (items[position] for position in range(len(items)))
 
-    if length and _has_batch_axis(_split(item(0), inputs, targets, "item 0 of `ds`")):
-        return _from_stream(iterate, None, inputs, targets)
+    if len(items) and has_batch_axis(split(items[0], inputs, targets, "item 0 of `ds`")):
+        return _from_stream(one_by_one, None, inputs, targets)
 
-    def take(indices: Sequence[int]) -> list[Any]:
-        return [_split(item(int(i)), inputs, targets).x for i in indices]
+    def take(indices: Indices) -> list[Any]:
+        return [split(items[int(i)], inputs, targets, f"item {i} of `ds`").x for i in indices]
 
-    return _from_stream(iterate, length, inputs, targets)._replace(take=take)
+    source = _from_stream(read or one_by_one, len(items), inputs, targets)
+    return source._replace(take=take)
 
 
 def _from_hugging_face(ds: Any, inputs: Keys, targets: Keys) -> Source:
     """A Hugging Face dataset; its own format or transform is kept where the user set one."""
-    features = ds.features or {}
-    unformatted = getattr(ds, "format", {"type": None})["type"] is None
-    formatted = ds.with_format("numpy") if unformatted else ds
-
-    def restore(row: Mapping[str, Any]) -> dict[str, Any]:
-        # The numpy format widens uint8 to int64: go back to the declared dtype.
-        return {
-            name: _as_declared(value, features.get(name)) if unformatted else value
-            for name, value in row.items()
-        }
-
-    def iterate() -> Iterator[Any]:
-        return (restore(row) for row in formatted)
-
     if not hasattr(ds, "__len__"):
-        return _from_stream(iterate, None, inputs, targets)
-
-    def take(indices: Sequence[int]) -> list[Any]:
-        return [_split(restore(formatted[int(i)]), inputs, targets).x for i in indices]
-
-    return _from_stream(iterate, len(ds), inputs, targets)._replace(take=take)
+        # Its numpy format would make int64 of uint8; unformatted rows keep their values.
+        features = ds.features or {}
+        return _from_stream(
+            lambda _: (
+                {name: _declared(row[name], features.get(name)) for name in row} for row in ds
+            ),
+            None,
+            inputs,
+            targets,
+        )
+    if ds.format["type"] is not None:
+        return _from_items(ds, inputs, targets)
+    # dtype=None keeps the stored dtype; batches are read 100 times faster than rows.
+    formatted = ds.with_format("numpy", dtype=None)
+    return _from_items(formatted, inputs, targets, formatted.iter)
 
 
 def _from_iterator(iterator: Iterator[Any], inputs: Keys, targets: Keys) -> Source:
     """An iterator: it can be read once, so inputs cannot be fetched again."""
+    unread = [iterator]
 
     def blocks(size: int) -> Iterator[Block]:
-        first = next(iterator, None)
+        stream = _blocks(unread.pop() if unread else (), size, inputs, targets)
+        first = next(stream, None)
         if first is None:
             raise ValueError(
                 f"`ds` is an iterator ({type(iterator).__name__}) that yields nothing: it was used "
                 "up by an earlier pass, or was empty. Give something that can be iterated again, "
                 "such as the list or loader it came from."
             )
-        yield from _blocks(itertools.chain([first], iterator), size, inputs, targets)
+        yield first
+        yield from stream
 
-    def take(indices: Sequence[int]) -> list[Any]:
+    def take(indices: Indices) -> list[Any]:
         raise ValueError(
             f"`ds` is an iterator ({type(iterator).__name__}), read once: its inputs cannot be "
             "fetched again. Give the list or loader it came from to see the examples."
@@ -168,24 +155,26 @@ def _from_iterator(iterator: Iterator[Any], inputs: Keys, targets: Keys) -> Sour
 
 
 def _from_stream(
-    iterate: Callable[[], Iterator[Any]], length: int | None, inputs: Keys, targets: Keys
+    iterate: Callable[[int], Iterator[Any]], length: int | None, inputs: Keys, targets: Keys
 ) -> Source:
     """Anything that can be iterated again: fetching examples reads it from the start."""
 
     def blocks(size: int) -> Iterator[Block]:
-        return _blocks(iterate(), size, inputs, targets)
+        return _blocks(iterate(size), size, inputs, targets)
 
-    def take(indices: Sequence[int]) -> list[Any]:
+    def take(indices: Indices) -> list[Any]:
         wanted = set(map(int, indices))
         found: dict[int, Any] = {}
-        position = 0
-        for block in blocks(1):
-            for offset in range(len(block.targets)):
-                if position + offset in wanted:
-                    found[position + offset] = jax.tree.map(lambda leaf, o=offset: leaf[o], block.x)
-            position += len(block.targets)
+        num_read = 0
+        for block in blocks(_TAKE_SIZE):
+            here = range(num_read, num_read + len(block.targets))
+            found |= {i: _example(block, i - num_read) for i in wanted.intersection(here)}
+            num_read = here.stop
             if len(found) == len(wanted):
                 break
+        else:
+            if missing := wanted - found.keys():
+                raise no_such_example(sorted(missing), num_read)
         return [found[int(i)] for i in indices]
 
     return Source(blocks, length, take)
@@ -194,106 +183,38 @@ def _from_stream(
 def _blocks(items: Iterable[Any], size: int, inputs: Keys, targets: Keys) -> Iterator[Block]:
     """Items that are batches pass as they are; single examples are stacked `size` at a time."""
     pending: list[Block] = []
-    for number, item in enumerate(items):
-        block = _split(item, inputs, targets, f"item {number} of `ds`")
-        if _has_batch_axis(block):
+    for block, batched in parse(items, inputs, targets):
+        if not batched:
+            pending.append(block)
+        elif len(block.targets):
             yield block
-            continue
-        pending.append(block)
         if len(pending) == size:
-            yield _stack(pending, number)
+            yield _stack(pending)
             pending = []
     if pending:
-        yield _stack(pending, number)
+        yield _stack(pending)
 
 
-def _stack(examples: list[Block], last: int) -> Block:
-    shapes = [jax.tree.map(np.shape, example.x) for example in examples]
-    for position, shape in enumerate(shapes):
-        if shape != shapes[0]:
-            first = last - len(examples) + 1
-            raise ValueError(
-                f"example {first + position} of `ds` has the shape {shape}, example {first} has "
-                f"{shapes[0]}; expected one shape for all. Resize or pad the examples first."
-            )
+def _stack(examples: list[Block]) -> Block:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *examples)
 
 
-# ---------------------------------------------------------------- one item
-
-
-def _split(item: Any, inputs: Keys, targets: Keys, where: str = "`ds`") -> Block:
-    """An item's inputs and targets, found by name in a dict and by place in a tuple."""
-    if isinstance(item, Mapping):
-        x = _pick(item, inputs, INPUT_KEYS, "inputs", where)
-        y = _pick(item, targets, TARGET_KEYS, "targets", where)
-    elif isinstance(item, Sequence) and not isinstance(item, str):
-        if len(item) != 2 and (inputs is None or targets is None):
-            raise ValueError(
-                f"{where} is a {type(item).__name__} of {len(item)}; expected (x, y). "
-                "Say which are which, such as inputs=0, targets=1."
-            )
-        x = _pick(dict(enumerate(item)), inputs, (0,), "inputs", where)
-        y = _pick(dict(enumerate(item)), targets, (1,), "targets", where)
-    else:
-        raise TypeError(
-            f"{where} is a {type(item).__name__}; expected an (x, y) tuple or a dict with inputs "
-            "and targets."
-        )
-    return Block(jax.tree.map(_array, x), _array(y))
-
-
-def _pick(item: Mapping[Any, Any], keys: Keys, known: Sequence[Key], role: str, where: str) -> Any:
-    """The value under the key given, or under the first known name; several keys give a dict."""
-    if isinstance(keys, Sequence) and not isinstance(keys, str):
-        return {str(key): _pick(item, key, known, role, where) for key in keys}
-    wanted = known if keys is None else (keys,)
-    for key in wanted:
-        if key in item:
-            return item[key]
-    names = ", ".join(map(repr, wanted))
-    raise KeyError(
-        f"{where} has the keys {list(item)}; none is {names}. Name the {role}, such as "
-        f"{role}={next(iter(item), None)!r}."
-    )
-
-
-def _array(value: Any) -> np.ndarray:
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        array = np.empty((), object)
-    if array.dtype == object:
-        raise ValueError(
-            f"a {type(value).__name__} in `ds` does not make an array of numbers; expected "
-            "examples of one shape. Resize or pad ragged examples first."
-        )
-    return array
-
-
-def _has_batch_axis(block: Block) -> bool:
-    """Whether the item is a batch: its targets are an array as long as each of its inputs."""
-    leaves = [*jax.tree.leaves(block.x), block.targets]
-    return all(leaf.ndim > 0 and len(leaf) == len(block.targets) for leaf in leaves)
-
-
-def _slice(block: Block, start: int, stop: int) -> Block:
-    return jax.tree.map(lambda leaf: leaf[start:stop], block)
+def _example(block: Block, row: int) -> Any:
+    """The inputs of one example; a copy, which does not keep the whole block alive."""
+    return jax.tree.map(lambda leaf: np.array(leaf[row]), block.x)
 
 
 # ---------------------------------------------------------------- the datasets
 
 
-def _is_arrays(ds: Any) -> bool:
-    """Whether `ds` is (x, y) or a dict with an array for each, and not a sequence of items."""
-    if isinstance(ds, Mapping):
-        return bool(ds) and all(hasattr(value, "shape") for value in jax.tree.leaves(dict(ds)))
-    return (
-        isinstance(ds, tuple)
-        and len(ds) >= 2
-        and all(hasattr(leaf, "shape") or not isinstance(leaf, Mapping | tuple) for leaf in ds[1:])
-        and all(hasattr(leaf, "shape") for leaf in jax.tree.leaves(ds[0]))
-    )
+def _is_columns(ds: Any) -> bool:
+    """Whether `ds` is (x, y) or a dict with an array for each, and not a sequence of examples."""
+    columns = ds.values() if isinstance(ds, Mapping) else ds[1:] if isinstance(ds, tuple) else ()
+    return any(isinstance(column, list) or hasattr(column, "__array__") for column in columns)
+
+
+def _is_sized(ds: Any) -> bool:
+    return hasattr(ds, "__getitem__") and hasattr(ds, "__len__")
 
 
 def _tf_length(ds: Any) -> int | None:
@@ -304,24 +225,51 @@ def _tf_length(ds: Any) -> int | None:
     return cardinality if scalar and cardinality >= 0 else None
 
 
-def _as_declared(value: Any, feature: Any) -> Any:
+def _declared(value: Any, feature: Any) -> Any:
+    """A Hugging Face value in the dtype that its feature declares, where that is one of numbers."""
     while getattr(feature, "feature", None) is not None:
         feature = feature.feature
-    declared = getattr(feature, "dtype", None)
-    if not isinstance(value, np.ndarray | np.generic) or value.dtype.kind not in "iuf":
-        return value
+    dtype = getattr(feature, "dtype", None)
     try:
-        return value.astype(np.dtype(declared)) if declared else value
-    except TypeError:
+        return np.asarray(value, dtype) if dtype else value
+    except (TypeError, ValueError):  # an image or text; ragged
         return value
 
 
 def _refuse_shuffling(ds: Any) -> None:
-    if type(getattr(ds, "sampler", None)).__name__ == "RandomSampler":
+    if _shuffles(ds):
         raise ValueError(
-            "`ds` is a loader that shuffles: its order changes with every pass, so the dataset "
-            "index of an example would mean nothing. Make it with shuffle=False."
+            f"`ds` is a {type(ds).__name__} that shuffles: its order changes with every pass, so "
+            "the dataset index of an example would mean nothing. Make it with shuffle=False, or "
+            "leave out the shuffle()."
         )
+
+
+def _shuffles(ds: Any) -> bool:
+    """A PyTorch loader tells by its sampler, a tf.data dataset by what it is made from."""
+    samplers = ds, getattr(ds, "batch_sampler", None)
+    if any(type(getattr(s, "sampler", None)).__name__.endswith("RandomSampler") for s in samplers):
+        return True
+    made_from = ds._inputs() if hasattr(ds, "as_numpy_iterator") else ()
+    return getattr(ds, "_reshuffle_each_iteration", False) or any(map(_shuffles, made_from))
+
+
+def _refuse_endless(ds: Any) -> None:
+    if _is_endless(ds):
+        raise ValueError(
+            f"`ds` is a {type(ds).__name__} that repeats for ever; expected one pass over the "
+            "examples. Leave out the repeat(), or give a Grain sampler num_epochs=1."
+        )
+
+
+def _is_endless(ds: Any) -> bool:
+    """tf.data tells by its cardinality, Grain by the length of what a stream is made from."""
+    if hasattr(ds, "as_numpy_iterator"):
+        return int(ds.cardinality()) == -1
+    if _is_sized(ds):
+        return len(ds) >= _ENDLESS
+    made_from = getattr(ds, "_parents", None) or (getattr(ds, "_sampler", None),)
+    return all(parent is not None and _is_endless(parent) for parent in made_from)
 
 
 def _type_names(values: Iterable[Any]) -> str:

@@ -1,0 +1,50 @@
+"""How the benchmarks time: everything in turn, medians, ratios within one round."""
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from importlib import metadata
+
+
+def in_turn(
+    programs: Mapping[str, Callable[[], object]], *, rounds: int = 7
+) -> dict[str, list[float]]:
+    """Seconds of each program in each round, after one round that is not counted.
+
+    The programs take turns, so that a machine whose speed drifts slows all of them alike. Each
+    must wait for its result.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in programs}
+    for number in range(rounds + 1):
+        for name, program in programs.items():
+            start = time.perf_counter()
+            program()
+            if number:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def table(seconds: Mapping[str, list[float]], reference: str) -> str:
+    """A Markdown table: the median, its range, and the median of the ratios to `reference`."""
+    lines = ["| program | median | range | ratio |", "|---|---|---|---|"]
+    for name, times in seconds.items():
+        ratios = [a / b for a, b in zip(times, seconds[reference], strict=True)]
+        median, low, high = statistics.median(times), min(times), max(times)
+        ratio = f"{statistics.median(ratios):.2f}"
+        lines.append(f"| {name} | {_short(median)} | {_short(low)} to {_short(high)} | {ratio} |")
+    return "\n".join(lines)
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
+
+
+def machine(*packages: str) -> str:
+    """The processor, the cores and the versions, as a sentence."""
+    with open("/proc/cpuinfo") as file:
+        names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in packages)
+    processor = names[0] if names else platform.machine()
+    return f"{processor}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
