@@ -1,0 +1,30 @@
+"""Draw the README's pictures: python -m tests.real.pictures docs/images."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import jinterp
+from jinterp import plot
+from tests.real.conftest import SHARED
+from tests.real.resnet import linen_resnet, preprocess
+from tests.real.test_cifar10 import CLASS_NAMES
+
+
+def main(out: str) -> None:
+    with np.load(SHARED / "data/cifar10/test.npz") as arrays:
+        ds = jinterp.batches(dict(arrays), preprocess=preprocess)
+    model = jinterp.from_linen(*linen_resnet(SHARED / "data/models/resnet20_cifar10.npz", 20))
+    found = jinterp.ClassificationInterpretation.from_model(*model, ds, class_names=CLASS_NAMES)
+    figures = {
+        "top_losses": found.plot_top_losses(6),
+        "confusion_matrix": found.plot_confusion_matrix().figure,
+        "reliability": found.plot_calibration().figure,
+    }
+    for name, figure in figures.items():
+        (Path(out) / f"{name}.png").write_bytes(plot.png(figure, dots_per_inch=90))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
