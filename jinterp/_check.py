@@ -2,6 +2,7 @@
 
 import functools
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -155,9 +156,11 @@ def at_most_dataset(k: int, num_examples: int | None) -> None:
 def warn_if_made_anew(name: str, function: Callable[..., Any] | None) -> None:
     """Warn once if a function equal to one seen before, but another object, comes in."""
     fingerprint = _fingerprint(function)
-    if function is None or fingerprint in _warned:
+    if function is None or fingerprint is None or fingerprint in _warned:
         return
-    if _seen.setdefault(fingerprint, function) != function:
+    is_method = hasattr(function, "__func__")
+    reference: Any = weakref.WeakMethod(function) if is_method else weakref.ref(function)
+    if _seen.setdefault(fingerprint, reference)() != function:
         _warned.add(fingerprint)
         warnings.warn(
             f"`{name}` ({name_of(function)}) is made anew for every call, so it is compiled anew "
@@ -167,30 +170,30 @@ def warn_if_made_anew(name: str, function: Callable[..., Any] | None) -> None:
         )
 
 
-_seen: dict[Any, Callable[..., Any]] = {}
+_seen: dict[Any, Any] = {}
 _warned: set[Any] = set()
 
 
 def _fingerprint(function: Any) -> Any:
-    """Equal for two functions made by the same code from the same things."""
+    """Equal for two functions made by the same code from the same things; holds none of them."""
     if isinstance(function, functools.partial):
         keywords = tuple((name, id(value)) for name, value in sorted(function.keywords.items()))
-        return _fingerprint(function.func), tuple(map(id, function.args)), keywords
+        inner = _fingerprint(function.func) or id(function.func)
+        return inner, tuple(map(id, function.args)), keywords
     if hasattr(function, "__func__"):
-        return function.__func__, _hashable(function.__self__)
+        return _fingerprint(function.__func__), type(function.__self__), _hash(function.__self__)
     if hasattr(function, "__code__"):
         code = function.__code__
         cells = tuple(id(cell.cell_contents) for cell in function.__closure__ or ())
         return code, code.co_filename, cells, tuple(map(id, function.__defaults__ or ()))
-    return _hashable(function)
+    return None
 
 
-def _hashable(value: Any) -> Any:
+def _hash(value: Any) -> int:
     try:
-        hash(value)
+        return hash(value)
     except TypeError:
         return id(value)
-    return value
 
 
 def name_of(function: Callable[..., Any]) -> str:

@@ -107,6 +107,7 @@ def evaluate(
     >>> evaluate(apply_fn, jnp.eye(2), ds, k=1).top_losses.indices.tolist()
     [1]
     """
+    _check.warn_if_made_anew("loss_fn", loss_fn)
     reducers: dict[str, Reducer | Collect] = {
         "cells": confusion_cells(),
         "rows": prediction_rows(loss_fn),

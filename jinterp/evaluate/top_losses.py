@@ -83,7 +83,9 @@ def top_losses(
     [1 2] [5.007 0.313]
     """
     dataset = batches(ds)
-    _check.at_most_dataset(k, dataset.num_examples)
+    # In a run of several processes the dataset is only this one's part.
+    _check.at_most_dataset(k, dataset.num_examples if jax.process_count() == 1 else None)
+    _check.warn_if_made_anew("loss_fn", loss_fn)
     reducers = {"top": _top_losses(k, largest, loss_fn), "non_finite": _non_finite(loss_fn)}
     found = fold(reducers, apply_fn, params, dataset, mesh=mesh, progress=progress)
     if found["non_finite"][0]:

@@ -1,27 +1,24 @@
 """`fold`: any number of reducers in one pass over a dataset."""
 
 import functools
-import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 from jax.stages import Compiled
 
 from jinterp import _check
-from jinterp._types import ApplyFn, Batch, Params, PreprocessFn
-from jinterp.data.batches import Batches, batches, host_batches, peek
-from jinterp.data.sources import Block
+from jinterp._types import ApplyFn, Batch, Params
+from jinterp.data.batches import Batches, batches, peek
 from jinterp.stream.memory import choose_batch_size, num_lanes
 from jinterp.stream.mesh import Placement, gather_rows, local_rows, place
 from jinterp.stream.progress import progress_bar
 from jinterp.stream.reduce import Collect, Reducer
-
-Reducers = tuple[tuple[str, Reducer | Collect], ...]
+from jinterp.stream.shards import Shard, agree
+from jinterp.stream.step import Run
 
 
 class Interrupted(KeyboardInterrupt):
@@ -88,7 +85,7 @@ def fold(
     _check.warn_if_made_anew("apply_fn", apply_fn)
     _check.warn_if_made_anew("preprocess", dataset.preprocess)
     placement = place(mesh, params)
-    run = _Run(
+    run = Run(
         apply_fn,
         tuple(reducers.items()),
         dataset.preprocess,
@@ -96,27 +93,28 @@ def fold(
         placement.put_params(params),
     )
     plan, stream = _plan(run, dataset)
-    lanes = [_Lane(run.initial_states(plan)) for _ in range(plan.num_lanes)]
-    done = 0
+    lanes = [_Lane(run.initial_states(*plan.abstract)) for _ in range(plan.num_lanes)]
     with (
-        progress_bar(plan.num_examples, progress) as advance,
+        progress_bar(plan.shard.total, progress) as advance,
         ThreadPoolExecutor(plan.num_lanes) as pool,
     ):
         try:
             for number, batch in enumerate(stream):
-                num_valid = int(batch.mask.sum())
                 lane = lanes[number % plan.num_lanes]
                 lane.wait()
-                lane.future = pool.submit(
-                    lane.step, plan.step, run.params, placement.put_batch(batch)
-                )
-                if plan.polled:  # programs of several processes must start in one order
+                num_valid = int(batch.mask.sum())
+                placed = placement.put_batch(batch)
+                lane.future = pool.submit(lane.step, plan.step, run.params, placed, num_valid)
+                if plan.shard.polled:  # programs of several processes must start in one order
                     lane.wait()
-                done += num_valid
                 advance(num_valid)
         except KeyboardInterrupt:
-            raise Interrupted(run.finish(lanes), done, plan.num_examples) from None
-    return run.finish(lanes)
+            if placement.num_processes > 1:  # merging would wait for the others
+                raise
+            results = _finish(run, lanes)
+            num_done = sum(lane.num_done for lane in lanes)
+            raise Interrupted(results, num_done, plan.shard.total) from None
+    return _finish(run, lanes)
 
 
 class _Lane:
@@ -125,12 +123,14 @@ class _Lane:
     def __init__(self, states: Any):
         self.states = states
         self.rows: list[Any] = []
+        self.num_done = 0
         self.future: Future[None] | None = None
 
-    def step(self, step: Compiled, params: Params, batch: Batch) -> None:
+    def step(self, step: Compiled, params: Params, batch: Batch, num_valid: int) -> None:
         self.states, rows, _ = jax.block_until_ready(step(params, self.states, batch))
         if rows:
             self.rows.append(local_rows((batch.indices, batch.mask, rows)))
+        self.num_done += num_valid
 
     def wait(self) -> None:
         if self.future is not None:
@@ -144,132 +144,10 @@ class _Plan(NamedTuple):
     step: Compiled
     abstract: tuple[Batch, jax.ShapeDtypeStruct]
     num_lanes: int
-    num_examples: int | None
-    polled: bool
+    shard: Shard
 
 
-class _Run(NamedTuple):
-    """What one pass computes, and where."""
-
-    apply_fn: ApplyFn
-    reducers: Reducers
-    preprocess: PreprocessFn | None
-    placement: Placement
-    params: Params
-
-    def abstract(self, block: Block, batch_size: int) -> tuple[Batch, jax.ShapeDtypeStruct]:
-        """The shapes of a batch and of its logits, checked."""
-
-        def struct(leaf: np.ndarray) -> jax.ShapeDtypeStruct:
-            dtype = jax.dtypes.canonicalize_dtype(leaf.dtype)
-            return jax.ShapeDtypeStruct((batch_size, *leaf.shape[1:]), dtype)
-
-        x, targets = jax.tree.map(struct, tuple(block))
-        mask = jax.ShapeDtypeStruct((batch_size,), np.bool_)
-        batch = Batch(x, targets, mask, jax.ShapeDtypeStruct((batch_size,), np.int32))
-        seen = jax.eval_shape(self.preprocess, x) if self.preprocess else x
-        logits = _check.logits_of(self.apply_fn, self.params, seen)
-        _check.targets_match(block.targets, logits.shape[1])
-        return batch, logits
-
-    def compile(self, block: Block, batch_size: int) -> Compiled:
-        """The step for this batch size; JAX keeps it, so a second call costs a millisecond."""
-        batch, logits = self.abstract(block, batch_size)
-        states = [
-            jax.tree.map(
-                lambda leaf: jax.ShapeDtypeStruct(
-                    (self.placement.num_shards, *leaf.shape),
-                    leaf.dtype,
-                    sharding=self.placement.data,
-                ),
-                state,
-            )
-            for state in self._states(batch, logits)
-        ]
-        batch = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.placement.data),
-            batch,
-        )
-        lowered = _step.lower(
-            self.apply_fn,
-            self.reducers,
-            self.preprocess,
-            self.placement,
-            self.params,
-            states,
-            batch,
-        )
-        return lowered.compile()
-
-    def initial_states(self, plan: _Plan) -> Any:
-        return self.placement.put_states(self._states(*plan.abstract))
-
-    def _states(self, batch: Batch, logits: Any) -> list[Any]:
-        return [r.init(batch, logits) for _, r in self.reducers if isinstance(r, Reducer)]
-
-    def finish(self, lanes: list[_Lane]) -> dict[str, Any]:
-        """The results of all lanes, shards and processes."""
-        for lane in lanes:
-            lane.wait()
-        states = _merge(self.reducers, self.placement, [lane.states for lane in lanes])
-        final = iter(jax.device_get(states))
-        rows = iter(_ordered_rows(lanes, self.placement))
-        return {
-            name: reducer.finalize(next(final)) if isinstance(reducer, Reducer) else next(rows)
-            for name, reducer in self.reducers
-        }
-
-
-@functools.partial(
-    jax.jit,
-    static_argnames=("apply_fn", "reducers", "preprocess", "placement"),
-    donate_argnames="states",
-)
-def _step(
-    apply_fn: ApplyFn,
-    reducers: Reducers,
-    preprocess: PreprocessFn | None,
-    placement: Placement,
-    params: Params,
-    states: list[Any],
-    batch: Batch,
-) -> tuple[list[Any], list[Any], jax.Array]:
-    """New states, collected rows, and the logits of each shard's first example, for one batch."""
-    logits = apply_fn(params, preprocess(batch.x) if preprocess else batch.x)
-
-    def update(states: list[Any], batch: Batch, logits: jax.Array) -> tuple[Any, ...]:
-        states = jax.tree.map(lambda leaf: leaf[0], states)
-        updates = [r.update for _, r in reducers if isinstance(r, Reducer)]
-        states = [f(state, batch, logits) for f, state in zip(updates, states, strict=True)]
-        rows = [r.value_fn(batch, logits) for _, r in reducers if isinstance(r, Collect)]
-        return jax.tree.map(lambda leaf: leaf[None], states), rows, logits[:1]
-
-    # Each shard updates a state of its own, so no batch waits for a collective.
-    cut = PartitionSpec(placement.axes)
-    return jax.shard_map(update, mesh=placement.mesh, in_specs=cut, out_specs=cut, check_vma=False)(
-        states, batch, logits
-    )
-
-
-@functools.partial(jax.jit, static_argnames=("reducers", "placement"))
-def _merge(reducers: Reducers, placement: Placement, lanes: list[list[Any]]) -> list[Any]:
-    """The states of all lanes and shards as one, on every device."""
-    merges = [r.merge for _, r in reducers if isinstance(r, Reducer)]
-    merged = []
-    for merge, *states in zip(merges, *lanes, strict=True):
-        stacked = jax.tree.map(lambda *leaves: jax.numpy.concatenate(leaves), *states)
-        stacked = jax.lax.with_sharding_constraint(stacked, placement.replicated)
-        first = jax.tree.map(lambda leaf: leaf[0], stacked)
-        rest = jax.tree.map(lambda leaf: leaf[1:], stacked)
-        merged.append(jax.lax.scan(functools.partial(_scanned, merge), first, rest)[0])
-    return merged
-
-
-def _scanned(merge: Callable[[Any, Any], Any], a: Any, b: Any) -> tuple[Any, None]:
-    return merge(a, b), None
-
-
-def _plan(run: _Run, dataset: Batches) -> tuple[_Plan, Iterator[Batch]]:
+def _plan(run: Run, dataset: Batches) -> tuple[_Plan, Iterator[Batch]]:
     """Look at the first examples, choose the batch size, compile, and start the stream."""
     placement = run.placement
     device = placement.mesh.local_devices[0]
@@ -287,70 +165,14 @@ def _plan(run: _Run, dataset: Batches) -> tuple[_Plan, Iterator[Batch]]:
     batch_size = -(-batch_size // placement.num_shards) * placement.num_shards
     step = compile_at(batch_size)
     local_size = batch_size // placement.num_processes
-    shards = _Shards.agree(dataset.num_examples, local_size, placement)
-    plan = _Plan(step, run.abstract(first, batch_size), lanes, shards.total, shards.polled)
-    stream = host_batches(blocks, local_size, first_index=shards.first_index, stride=shards.stride)
-    stream = _checked(stream, plan.abstract[1].shape[1], shards.stride)
-    if placement.num_processes > 1:
-        stream = _in_step(stream, shards.num_batches)
+    shard = agree(dataset.num_examples, local_size, placement)
+    abstract = run.abstract(first, batch_size)
+    plan = _Plan(step, abstract, lanes, shard)
+    stream = shard.batches(blocks, local_size, abstract[1].shape[1], placement)
     return plan, _checked_independent(run, plan, stream)
 
 
-class _Shards(NamedTuple):
-    """Which part of the dataset this process gives, and how long they all go on."""
-
-    first_index: int
-    stride: int
-    total: int | None
-    num_batches: int | None
-
-    @property
-    def polled(self) -> bool:
-        """Whether the processes must ask each other, before each batch, if any has more."""
-        return self.stride > 1
-
-    @classmethod
-    def agree(cls, num_examples: int | None, batch_size: int, placement: Placement) -> "_Shards":
-        if placement.num_processes == 1:
-            return cls(0, 1, num_examples, None)
-        own = -1 if num_examples is None else num_examples
-        lengths = multihost_utils.process_allgather(np.int32(own))
-        process = jax.process_index()
-        if (lengths < 0).any():
-            return cls(process, len(lengths), None, None)
-        num_batches = -(-int(lengths.max()) // batch_size)
-        return cls(int(lengths[:process].sum()), 1, int(lengths.sum()), num_batches)
-
-
-def _checked(stream: Iterator[Batch], num_classes: int, stride: int) -> Iterator[Batch]:
-    for batch in stream:
-        valid = batch.targets[: batch.mask.sum()]
-        _check.targets_in_range(valid, int(batch.indices[0]), stride, num_classes)
-        yield batch
-
-
-def _in_step(stream: Iterator[Batch], num_batches: int | None) -> Iterator[Batch]:
-    """As many batches on every process: one that has no more gives padding until all are done."""
-    batch = None
-    for number in itertools.count():
-        following = next(stream, None)
-        if num_batches is None:
-            more = multihost_utils.process_allgather(np.bool_(following is not None)).any()
-        else:
-            more = number < num_batches
-        if not more:
-            return
-        batch = following or _padding(batch)
-        yield batch
-
-
-def _padding(batch: Batch | None) -> Batch:
-    if batch is None:
-        raise ValueError("this process has no examples; expected at least one on each.")
-    return Batch(batch.x, batch.targets, np.zeros_like(batch.mask), batch.indices)
-
-
-def _checked_independent(run: _Run, plan: _Plan, stream: Iterator[Batch]) -> Iterator[Batch]:
+def _checked_independent(run: Run, plan: _Plan, stream: Iterator[Batch]) -> Iterator[Batch]:
     """Compare the first example's logits with those it has among copies of itself.
 
     Once for each model and shape: it costs one batch.
@@ -366,7 +188,11 @@ def _checked_independent(run: _Run, plan: _Plan, stream: Iterator[Batch]) -> Ite
         )
         among_others, among_copies = (
             local_rows(
-                plan.step(run.params, run.initial_states(plan), run.placement.put_batch(batch))[2]
+                plan.step(
+                    run.params,
+                    run.initial_states(*plan.abstract),
+                    run.placement.put_batch(batch),
+                )[2]
             )[0].astype(np.float64)
             for batch in (first, alone)
         )
@@ -379,6 +205,18 @@ def _checked_independent(run: _Run, plan: _Plan, stream: Iterator[Batch]) -> Ite
 
 
 _independent: set[Any] = set()
+
+
+def _finish(run: Run, lanes: list[_Lane]) -> dict[str, Any]:
+    """The results of all lanes, shards and processes."""
+    for lane in lanes:
+        lane.wait()
+    final = iter(run.merge([lane.states for lane in lanes]))
+    rows = iter(_ordered_rows(lanes, run.placement))
+    return {
+        name: reducer.finalize(next(final)) if isinstance(reducer, Reducer) else next(rows)
+        for name, reducer in run.reducers
+    }
 
 
 def _ordered_rows(lanes: list[_Lane], placement: Placement) -> list[Any]:

@@ -53,6 +53,18 @@ def test_resnet_20_is_right_on_8103(interpretation) -> None:
     assert interpretation.evaluation.accuracy == 0.8103
 
 
+def test_two_devices_give_the_same_counts_and_top_losses(
+    shared: Path, cifar10, interpretation
+) -> None:
+    ds = jinterp.batches(cifar10, preprocess=preprocess)
+    mesh = jax.make_mesh((2,), ("data",), devices=jax.devices()[:2])
+    found = jinterp.evaluate(*model(shared, 20, "linen"), ds, k=50, mesh=mesh)
+    np.testing.assert_array_equal(found.confusion_matrix, interpretation.confusion_matrix())
+    one = interpretation.top_losses(50)
+    np.testing.assert_array_equal(found.top_losses.indices, one.indices)
+    np.testing.assert_allclose(found.top_losses.losses, one.losses, rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_resnet_56_in_nnx_is_right_on_8320(shared: Path, cifar10) -> None:
     ds = jinterp.batches(cifar10, preprocess=preprocess)

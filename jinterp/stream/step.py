@@ -1,0 +1,132 @@
+"""The compiled step of a pass: preprocessing, the model and every reducer, for one batch."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import PartitionSpec
+from jax.stages import Compiled
+
+from jinterp import _check
+from jinterp._types import ApplyFn, Batch, Params, PreprocessFn
+from jinterp.data.items import Block
+from jinterp.stream.mesh import Placement
+from jinterp.stream.reduce import Collect, Reducer
+
+Reducers = tuple[tuple[str, Reducer | Collect], ...]
+
+
+class Run(NamedTuple):
+    """What one pass computes, and where."""
+
+    apply_fn: ApplyFn
+    reducers: Reducers
+    preprocess: PreprocessFn | None
+    placement: Placement
+    params: Params
+
+    def abstract(self, block: Block, batch_size: int) -> tuple[Batch, jax.ShapeDtypeStruct]:
+        """The shapes of a batch and of its logits, checked."""
+
+        def struct(leaf: np.ndarray) -> jax.ShapeDtypeStruct:
+            dtype = jax.dtypes.canonicalize_dtype(leaf.dtype)
+            return jax.ShapeDtypeStruct((batch_size, *leaf.shape[1:]), dtype)
+
+        x, targets = jax.tree.map(struct, tuple(block))
+        mask = jax.ShapeDtypeStruct((batch_size,), np.bool_)
+        batch = Batch(x, targets, mask, jax.ShapeDtypeStruct((batch_size,), np.int32))
+        seen = jax.eval_shape(self.preprocess, x) if self.preprocess else x
+        logits = _check.logits_of(self.apply_fn, self.params, seen)
+        _check.targets_match(block.targets, logits.shape[1])
+        return batch, logits
+
+    def compile(self, block: Block, batch_size: int) -> Compiled:
+        """The step for this batch size; JAX keeps it, so a second call costs a millisecond."""
+        batch, logits = self.abstract(block, batch_size)
+        states = [
+            jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(
+                    (self.placement.num_shards, *leaf.shape),
+                    leaf.dtype,
+                    sharding=self.placement.data,
+                ),
+                state,
+            )
+            for state in self._states(batch, logits)
+        ]
+        batch = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.placement.data),
+            batch,
+        )
+        lowered = _step.lower(
+            self.apply_fn,
+            self.reducers,
+            self.preprocess,
+            self.placement,
+            self.params,
+            states,
+            batch,
+        )
+        return lowered.compile()
+
+    def initial_states(self, batch: Batch, logits: jax.ShapeDtypeStruct) -> Any:
+        """Accumulators of one lane, one for each shard, on the devices."""
+        return self.placement.put_states(self._states(batch, logits))
+
+    def _states(self, batch: Batch, logits: Any) -> list[Any]:
+        return [r.init(batch, logits) for _, r in self.reducers if isinstance(r, Reducer)]
+
+    def merge(self, lanes: list[Any]) -> list[Any]:
+        """The accumulators of all lanes, shards and processes as one, on the host."""
+        return jax.device_get(_merge(self.reducers, self.placement, lanes))
+
+
+@functools.partial(
+    jax.jit,
+    static_argnames=("apply_fn", "reducers", "preprocess", "placement"),
+    donate_argnames="states",
+)
+def _step(
+    apply_fn: ApplyFn,
+    reducers: Reducers,
+    preprocess: PreprocessFn | None,
+    placement: Placement,
+    params: Params,
+    states: list[Any],
+    batch: Batch,
+) -> tuple[list[Any], list[Any], jax.Array]:
+    """New states, collected rows, and the logits of each shard's first example, for one batch."""
+    logits = apply_fn(params, preprocess(batch.x) if preprocess else batch.x)
+
+    def update(states: list[Any], batch: Batch, logits: jax.Array) -> tuple[Any, ...]:
+        states = jax.tree.map(lambda leaf: leaf[0], states)
+        updates = [r.update for _, r in reducers if isinstance(r, Reducer)]
+        states = [f(state, batch, logits) for f, state in zip(updates, states, strict=True)]
+        rows = [r.value_fn(batch, logits) for _, r in reducers if isinstance(r, Collect)]
+        return jax.tree.map(lambda leaf: leaf[None], states), rows, logits[:1]
+
+    # Each shard updates a state of its own, so no batch waits for a collective.
+    cut = PartitionSpec(placement.axes)
+    return jax.shard_map(update, mesh=placement.mesh, in_specs=cut, out_specs=cut, check_vma=False)(
+        states, batch, logits
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("reducers", "placement"))
+def _merge(reducers: Reducers, placement: Placement, lanes: list[list[Any]]) -> list[Any]:
+    """The states of all lanes and shards as one, on every device."""
+    merges = [r.merge for _, r in reducers if isinstance(r, Reducer)]
+    merged = []
+    for merge, *states in zip(merges, *lanes, strict=True):
+        stacked = jax.tree.map(lambda *leaves: jax.numpy.concatenate(leaves), *states)
+        stacked = jax.lax.with_sharding_constraint(stacked, placement.replicated)
+        first = jax.tree.map(lambda leaf: leaf[0], stacked)
+        rest = jax.tree.map(lambda leaf: leaf[1:], stacked)
+        merged.append(jax.lax.scan(functools.partial(_scanned, merge), first, rest)[0])
+    return merged
+
+
+def _scanned(merge: Callable[[Any, Any], Any], a: Any, b: Any) -> tuple[Any, None]:
+    return merge(a, b), None
