@@ -158,6 +158,12 @@ def test_the_pass_and_the_probabilities_give_the_same_calibration() -> None:
         )
 
 
+def test_a_confidence_on_an_edge_belongs_to_the_bin_below() -> None:
+    probabilities = np.array([[0.5, 0.5], [0.25, 0.75], [0.0, 1.0]], np.float32)
+    found = jinterp.calibration(probabilities, np.array([0, 1, 1]), num_bins=4)
+    assert found.bins.counts.tolist() == [0, 1, 1, 1]
+
+
 def test_a_calibrated_model_has_no_error() -> None:
     """Of the examples with confidence c a share of exactly c is right."""
     confidences = np.repeat([0.6, 0.8], 10)
