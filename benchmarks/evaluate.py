@@ -118,7 +118,9 @@ def main() -> None:
 
 
 def _torch_input(images: np.ndarray) -> torch.Tensor:
-    normalised = (torch.from_numpy(images).float() / 255 - torch.from_numpy(MEAN)) / STD
+    normalised = (
+        torch.from_numpy(images).float() / 255 - torch.from_numpy(MEAN)
+    ) / torch.from_numpy(STD)
     return normalised.permute(0, 3, 1, 2)
 
 

@@ -183,8 +183,8 @@ def _tfds(name: str, split: str) -> Data:
         ds = builder.as_data_source(split=split)
     else:
         ds = builder.as_dataset(split=split)
-    label = builder.info.features.get("label")
-    return Data(ds, getattr(label, "names", None))
+    features = dict(builder.info.features)
+    return Data(ds, getattr(features.get("label"), "names", None))
 
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:

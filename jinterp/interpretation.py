@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -100,8 +101,18 @@ class ClassificationInterpretation:
     def plot_top_losses(self, k: int = 9, *, largest: bool = True, fig: Any = None) -> Any:
         """A grid of them: prediction / actual / loss / p(prediction) / p(actual)."""
         top = self.top_losses(k, largest=largest)
-        images = self.dataset.take(top.indices)
-        return plot.top_losses(top, images, class_names=self.class_names, fig=fig)
+        return plot.top_losses(
+            top, self._inputs(top.indices), class_names=self.class_names, fig=fig
+        )
+
+    def _inputs(self, indices: Any) -> list[Any]:
+        if jax.process_count() > 1:
+            raise ValueError(
+                "pictures need inputs by dataset index, and each process holds a part of them. "
+                "Draw from the whole dataset: "
+                "jinterp.plot.top_losses(top, jinterp.batches(whole).take(top.indices))."
+            )
+        return self.dataset.take(indices)
 
     def confusion_matrix(self) -> np.ndarray:
         """`[classes, classes]` counts, rows actual."""
@@ -176,7 +187,7 @@ class ClassificationInterpretation:
         indices = [i for i in indices if i < self.evaluation.num_examples]
         rows = self.evaluation.predictions.rows(np.asarray(indices, int))
         return plot.results(
-            self.dataset.take(indices),
+            self._inputs(indices),
             rows.targets,
             rows.predictions,
             probabilities=rows.prediction_probabilities,
@@ -195,7 +206,7 @@ class ClassificationInterpretation:
         return report.write_report(
             self.evaluation,
             out,
-            images=self.dataset.take(self.evaluation.top_losses.indices),
+            images=self._inputs(self.evaluation.top_losses.indices),
             title=title,
             notes=notes,
         )

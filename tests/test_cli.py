@@ -17,6 +17,7 @@ from flax import serialization
 from PIL import Image
 
 from jinterp.model.checkpoint import restore_params
+from tests.data import tiny
 from tests.problems import labelled_logits
 
 LOGITS, TARGETS = labelled_logits(40, 3)
@@ -102,6 +103,17 @@ def test_report_writes_a_page_from_an_image_folder_and_a_checkpoint(folder: Path
     page = (folder / "page/report.html").read_text()
     assert "class 2" in page
     assert "Report: page/report.html" in done.stdout.replace(os.sep, "/")
+
+
+def test_evaluate_reads_a_prepared_tfds_dataset(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.tfds_builder(folder / "tfds", "array_record")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(folder / "tfds"))
+    done = jinterp(folder, "evaluate", "--model", "mine:make", "--data", "tfds:tiny:test", "--json")
+    assert done.returncode == 0, done.stderr
+    matrix = np.array(json.loads(done.stdout)["confusion_matrix"])
+    np.testing.assert_array_equal(matrix.sum(1), np.bincount(tiny.Y, minlength=3))
 
 
 @pytest.mark.parametrize(

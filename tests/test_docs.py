@@ -1,8 +1,8 @@
 """The pages run as they stand, and no public name is missing from the reference.
 
 A page is one program, from top to bottom: ```python blocks are its code and ```sh blocks its
-commands. A ```text block right below one is compared with what that printed. ```console is for
-commands that install, and is not run.
+commands. A ```text block right below one is compared with what that printed. ```console and
+```bash are for commands that install, and are not run.
 """
 
 import inspect
@@ -75,14 +75,14 @@ def expected_outputs(page: Path) -> Iterator[tuple[int, str]]:
             ends[block.start + len(block.lines) + 1] = len(ends)
         elif block.language == "text":
             above = [ends[line] for line in (block.start - 1, block.start - 2) if line in ends]
-            assert above, f"{page.name}: nothing prints the text of line {block.start}"
+            assert above, f"{page.name}: what prints line {block.start}?"
             yield above[0], "\n".join(block.lines)
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
 def test_every_block_is_of_a_kind_that_is_checked(page: Path) -> None:
     for block in fences(page):
-        assert block.language in ("python", "sh", "text", "console"), (
+        assert block.language in ("python", "sh", "text", "console", "bash"), (
             f"{page.name}, line {block.start}"
         )
 
@@ -130,3 +130,12 @@ def test_a_public_name_is_in_the_reference(name: str) -> None:
     assert any(entry.search(page.read_text(encoding="utf-8")) for page in REFERENCE), (
         f"no page of docs/api has an entry for jinterp.{name}"
     )
+
+
+@pytest.mark.parametrize("page", REFERENCE, ids=lambda page: page.name)
+def test_the_reference_names_no_module(page: Path) -> None:
+    """`jinterp.stream.fold` is a module to the docs; its function is jinterp.stream.fold.fold."""
+    for entry in re.findall(r"^::: (\S+)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+        path = ROOT / entry.replace(".", "/")
+        assert not path.with_suffix(".py").exists(), entry
+        assert not path.is_dir(), entry

@@ -172,9 +172,11 @@ def _finite(x: Any, num: int) -> Bool[Array, " batch"]:
 def risk_coverage(confidences: Float[Array, " n"], correct: Bool[Array, " n"]) -> RiskCoverage:
     """The risk-coverage curve: keep the examples from the most confident on, and count errors.
 
+    Equally confident examples count with their common error rate, which is what a random order
+    among them gives on average, so that the order of the data changes nothing.
+
     Args:
-        confidences: `[n]`, any score that is larger where the model is surer; ties keep their
-            order.
+        confidences: `[n]`, any score that is larger where the model is surer.
         correct: `[n]`, whether the prediction was right.
 
     Source: El-Yaniv and Wiener (2010); Geifman and El-Yaniv (2017).
@@ -185,10 +187,16 @@ def risk_coverage(confidences: Float[Array, " n"], correct: Bool[Array, " n"]) -
     [0.    0.    0.333] 0.111
     """
     order = jnp.argsort(-confidences, stable=True)
-    num_kept = jnp.arange(1, len(confidences) + 1)
-    errors = jnp.cumsum(~correct[order], dtype=jnp.int32)
-    risk = errors / num_kept
-    return RiskCoverage(num_kept / len(confidences), risk, risk.mean())
+    num = len(confidences)
+    sure = confidences[order]
+    first = jnp.concatenate([jnp.ones(1, bool), sure[1:] != sure[:-1]])
+    tie = jnp.cumsum(first) - 1
+    wrong = (~correct[order]).astype(confidences.dtype)
+    sizes = jax.ops.segment_sum(jnp.ones_like(wrong), tie, num_segments=num)
+    expected = (jax.ops.segment_sum(wrong, tie, num_segments=num) / sizes)[tie]
+    num_kept = jnp.arange(1, num + 1, dtype=confidences.dtype)
+    risk = jnp.cumsum(expected) / num_kept
+    return RiskCoverage(num_kept / num, risk, risk.mean())
 
 
 def error_analysis(predictions: Predictions, num_classes: int) -> ErrorAnalysis:

@@ -30,8 +30,8 @@ def class_label(value: Any, class_names: Sequence[str] | None) -> str:
 
 
 def share(value: Any) -> str:
-    """A probability in three digits, and never 1 if it is less."""
-    return ">0.999" if 0.9995 <= value < 1 else f"{value:.3g}"
+    """A probability in three digits, and never 1, to which float32 rounds what is less."""
+    return ">0.999" if value >= 0.9995 else f"{value:.3g}"
 
 
 def names_cover(class_names: Sequence[str] | None, *classes: np.ndarray) -> None:

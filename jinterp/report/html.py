@@ -37,8 +37,8 @@ def write_report(
         notes: sentences to show below it.
 
     Returns:
-        The path of `report.html`. It loads nothing: every picture is inside it, and lies beside it
-        as PNG, too.
+        The path of `report.html`. It loads nothing, since every picture is inside it; each lies
+        beside it as PNG, too.
 
     Raises:
         OSError: the folder cannot be written to.

@@ -160,8 +160,10 @@ def _plan(run: Run, dataset: Batches) -> tuple[_Plan, Iterator[Batch]]:
         device,
         num_shards=placement.num_shards,
         num_lanes=lanes,
-        num_examples=dataset.num_examples,
+        # Processes have parts and memory of their own, and must cut the same batches.
+        num_examples=dataset.num_examples if placement.num_processes == 1 else None,
     )
+    batch_size = placement.least(batch_size)
     batch_size = -(-batch_size // placement.num_shards) * placement.num_shards
     step = compile_at(batch_size)
     local_size = batch_size // placement.num_processes

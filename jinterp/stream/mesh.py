@@ -42,6 +42,12 @@ class Placement:
     def replicated(self) -> NamedSharding:
         return NamedSharding(self.mesh, PartitionSpec())
 
+    def least(self, number: int) -> int:
+        """The least of a number that the processes may disagree on."""
+        if self.num_processes == 1:
+            return number
+        return int(multihost_utils.process_allgather(np.int32(number)).min())
+
     def put_batch(self, batch: Batch) -> Batch:
         """A global batch, of which the process gives the part for its own devices."""
         if self.num_processes == 1:

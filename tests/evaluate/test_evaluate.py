@@ -259,6 +259,15 @@ def test_risk_coverage_is_the_running_error_rate() -> None:
     assert float(curve.area) == pytest.approx(float(np.mean(curve.risk)), rel=1e-5)
 
 
+@given(st.permutations(range(8)))
+def test_ties_make_risk_coverage_independent_of_the_order(order: list[int]) -> None:
+    confidences = np.array([0.9, 0.9, 0.9, 0.8, 0.7, 0.7, 0.7, 0.7], np.float32)
+    correct = np.array([1, 0, 1, 1, 0, 0, 1, 0], bool)
+    curve = jinterp.risk_coverage(confidences[order], correct[order])
+    errors = np.array([1 / 3] * 3 + [0] + [3 / 4] * 4)
+    np.testing.assert_allclose(curve.risk, np.cumsum(errors) / np.arange(1, 9), rtol=1e-5)
+
+
 def test_error_analysis_follows_its_rule() -> None:
     found = evaluation().error_analysis
     thresholds = [PROBABILITIES[k == TARGETS, k].mean() for k in range(CLASSES)]
