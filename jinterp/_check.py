@@ -14,8 +14,8 @@ import numpy as np
 from jinterp._types import AnyArray, ApplyFn, Inputs, LossFn, Params
 
 _WHOLE_VARIABLES = (
-    "Pass all of the module's variables ({'params': ..., 'batch_stats': ...}), not "
-    "variables['params'] alone, or use jinterp.from_linen(module, variables)."
+    "Pass every collection that module.init returned ({'params': ..., 'batch_stats': ...}), not "
+    "variables['params'] alone."
 )
 _EVALUATION_MODE = (
     "Give the model in evaluation mode, such as jinterp.from_linen(module, variables, train=False) "
@@ -38,7 +38,8 @@ def logits_of(apply_fn: ApplyFn, params: Params, x: Inputs) -> jax.ShapeDtypeStr
     if len(logits.shape) != 2 or logits.shape[0] != batch_size:
         raise ValueError(
             f"`apply_fn` returned logits of shape {logits.shape} for a batch of {batch_size}; "
-            "expected [batch, classes]."
+            "expected [batch, classes]. For a binary model with one logit z, return both: "
+            "jnp.stack([jnp.zeros_like(z), z], axis=-1)."
         )
     if not jnp.issubdtype(logits.dtype, jnp.floating):
         raise TypeError(
@@ -47,7 +48,8 @@ def logits_of(apply_fn: ApplyFn, params: Params, x: Inputs) -> jax.ShapeDtypeStr
     if logits.shape[1] == 1:
         raise ValueError(
             "`apply_fn` returned one logit an example; expected one for each class. For a binary "
-            "model give the other class the logit 0: jnp.pad(logits, ((0, 0), (1, 0)))."
+            "model give the other class the logit 0: def binary(params, x): return "
+            "jnp.pad(apply_fn(params, x), ((0, 0), (1, 0)))."
         )
     return logits
 
@@ -57,13 +59,18 @@ def _traced(apply_fn: ApplyFn, params: Params, x: Inputs) -> Any:
         return jax.eval_shape(apply_fn, params, x)
     except (flax.errors.ScopeCollectionNotFound, flax.errors.ScopeParamNotFoundError) as error:
         raise ValueError(
-            f"`apply_fn` did not find its parameters in `params`. {_WHOLE_VARIABLES} ({error})"
-        ) from error
+            f"`apply_fn` did not find all its variables in `params`. {_WHOLE_VARIABLES} ({error})"
+        ) from None
     except flax.errors.ModifyScopeVariableError as error:
         raise ValueError(
             f"`apply_fn` tried to change its own variables, as BatchNorm does in training. "
             f"{_EVALUATION_MODE} ({error})"
-        ) from error
+        ) from None
+    except flax.errors.InvalidRngError as error:
+        raise ValueError(
+            f"`apply_fn` asked for randomness, as dropout does in training. {_EVALUATION_MODE} "
+            f"({error})"
+        ) from None
 
 
 def examples_interact() -> ValueError:
@@ -76,7 +83,7 @@ def examples_interact() -> ValueError:
 
 def targets_match(targets: AnyArray, num_classes: int) -> None:
     """Labels are integers `[batch]`, or rows `[batch, classes]`."""
-    if targets.dtype.kind not in "iufb":
+    if not (jnp.issubdtype(targets.dtype, jnp.number) or targets.dtype == bool):
         raise TypeError(
             f"`targets` are {targets.dtype}; expected integers. Map each label to its class number."
         )
@@ -87,9 +94,11 @@ def targets_match(targets: AnyArray, num_classes: int) -> None:
                 "Use targets.astype(int)."
             )
     elif targets.ndim != 2 or targets.shape[1] != num_classes:
+        shape = ", ".join(map(str, ("batch", *targets.shape[1:])))
+        advice = " Use targets[:, 0]." if targets.shape[1:] == (1,) else ""
         raise ValueError(
-            f"`targets` have the shape {targets.shape} for logits [batch, {num_classes}]; expected "
-            f"integer classes [batch], or rows [batch, {num_classes}]."
+            f"`targets` have the shape [{shape}] for logits [batch, {num_classes}]; expected "
+            f"integer classes [batch], or rows [batch, {num_classes}].{advice}"
         )
 
 
@@ -136,17 +145,38 @@ def class_names_match(class_names: Sequence[str] | None, num_classes: int) -> li
     """The names as a list, the numbers where there are none."""
     if class_names is None:
         return [str(number) for number in range(num_classes)]
-    if len(class_names) != num_classes:
-        raise ValueError(
-            f"`class_names` has {len(class_names)} names; expected {num_classes}, one for each "
-            "class of the logits."
+    found = names(class_names)
+    num_names_match(len(found), num_classes)
+    return found
+
+
+def names(class_names: Sequence[str]) -> list[str]:
+    """The names as a list, if they have an order."""
+    if isinstance(class_names, str) or not isinstance(class_names, Sequence | np.ndarray):
+        raise TypeError(
+            f"`class_names` is a {type(class_names).__name__}; expected a list of names in the "
+            "order of the classes. For a dict of number to name: [names[c] for c in range(n)]."
         )
     return [str(name) for name in class_names]
 
 
+def num_names_match(num_names: int, num_classes: int) -> None:
+    if num_names != num_classes:
+        raise ValueError(
+            f"`class_names` has {num_names} names; expected {num_classes}, one for each "
+            "class of the logits."
+        )
+
+
+def at_least_one(name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"`{name}` is {value}; expected at least 1. Try 9.")
+
+
 def at_most_dataset(k: int, num_examples: int | None) -> None:
-    if k < 1:
-        raise ValueError(f"`k` is {k}; expected at least 1. Try 9.")
+    at_least_one("k", k)
+    if num_examples == 0:
+        raise ValueError("`ds` is empty; expected at least one example.")
     if num_examples is not None and k > num_examples:
         raise ValueError(
             f"`k` is {k}; the dataset has {num_examples} examples. Use k={num_examples} or less."
@@ -184,9 +214,16 @@ def _fingerprint(function: Any) -> Any:
         return _fingerprint(function.__func__), type(function.__self__), _hash(function.__self__)
     if hasattr(function, "__code__"):
         code = function.__code__
-        cells = tuple(id(cell.cell_contents) for cell in function.__closure__ or ())
+        cells = tuple(map(_content, function.__closure__ or ()))
         return code, code.co_filename, cells, tuple(map(id, function.__defaults__ or ()))
     return None
+
+
+def _content(cell: Any) -> int | None:
+    try:
+        return id(cell.cell_contents)
+    except ValueError:  # not set yet
+        return None
 
 
 def _hash(value: Any) -> int:

@@ -110,6 +110,8 @@ def report(out: str, title: str, **options: Any) -> None:
     """Write one HTML page that says where a model fails on a dataset."""
     writable_folder(out)
     interpretation = _interpret(**options)
+    for sentence in demonstration.answer(interpretation):
+        click.echo(sentence)
     note = f"Model {options['model_path']}, data {options['data']}."
     click.echo(f"Report: {interpretation.write_report(out, title=title, notes=[note])}")
 
@@ -236,8 +238,10 @@ def main() -> None:
         if os.environ.get("JINTERP_TRACEBACK"):
             raise
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        hint = "(JINTERP_TRACEBACK=1 shows where)"
-        click.echo(f"jinterp: error: {message or type(error).__name__} {hint}", err=True)
+        named = isinstance(error, ValueError | LookupError | OSError)
+        hint = "" if named else " (JINTERP_TRACEBACK=1 shows where)"
+        line = " ".join(str(message).split()) or type(error).__name__
+        click.echo(f"jinterp: error: {line}{hint}", err=True)
         sys.exit(1)
 
 

@@ -89,6 +89,9 @@ class ClassificationInterpretation:
         )
         return cls(found, dataset)
 
+    def __repr__(self) -> str:
+        return f"ClassificationInterpretation({self.evaluation!r})"
+
     @property
     def class_names(self) -> list[str]:
         """The names of the classes, numbers where none were given."""
@@ -182,12 +185,14 @@ class ClassificationInterpretation:
             self.score_distributions(num_bins=num_bins), class_names=self.class_names, ax=ax
         )
 
-    def show_results(self, indices: Sequence[int] = range(9), *, fig: Any = None) -> Any:
+    def show_results(self, indices: Sequence[int] | None = None, *, fig: Any = None) -> Any:
         """A grid of these examples with their predictions, the first nine by default."""
-        indices = [i for i in indices if i < self.evaluation.num_examples]
+        if indices is None:
+            indices = range(min(9, self.evaluation.num_examples))
+        images = self._inputs(indices)
         rows = self.evaluation.predictions.rows(np.asarray(indices, int))
         return plot.results(
-            self._inputs(indices),
+            images,
             rows.targets,
             rows.predictions,
             probabilities=rows.prediction_probabilities,

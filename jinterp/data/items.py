@@ -40,7 +40,8 @@ def parse(items: Iterable[Any], inputs: Keys, targets: Keys) -> Iterator[tuple[B
                 f"and {expected.targets}; expected one shape and dtype for all. Resize, pad or "
                 "convert the examples first."
             )
-        yield block, batched
+        # A copy: the item may share a buffer that its maker fills again.
+        yield jax.tree.map(np.array, block), batched
 
 
 def split(item: Any, inputs: Keys, targets: Keys, where: str) -> Block:
@@ -83,8 +84,8 @@ def _pick(item: Mapping[Any, Any], keys: Keys, known: Sequence[Key], role: str, 
             return item[key]
     names = ", ".join(map(repr, wanted))
     raise KeyError(
-        f"{where} has the keys {list(item)}; none is {names}. Name the {role}, such as "
-        f"{role}={next(iter(item), None)!r}."
+        f"{where} has the keys {list(item)}; none is {names}, for the {role}. Name both: "
+        "jinterp.batches(ds, inputs=..., targets=...), or --inputs and --targets."
     )
 
 

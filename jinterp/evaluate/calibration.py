@@ -1,11 +1,9 @@
 """How far the model's confidence can be trusted."""
 
-import functools
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jaxtyping import Float, Int
 
 from jinterp._types import AnyArray, EitherArray
 
@@ -21,11 +19,11 @@ class ReliabilityBins(NamedTuple):
         counts: how many examples are in it.
     """
 
-    lower: Array
-    upper: Array
-    confidences: Array
-    accuracies: Array
-    counts: Array
+    lower: np.ndarray
+    upper: np.ndarray
+    confidences: np.ndarray
+    accuracies: np.ndarray
+    counts: np.ndarray
 
 
 class Calibration(NamedTuple):
@@ -41,10 +39,10 @@ class Calibration(NamedTuple):
         adaptive_bins: the bins of equally many examples.
     """
 
-    expected_calibration_error: Array
-    maximum_calibration_error: Array
-    adaptive_calibration_error: Array
-    brier_score: Array
+    expected_calibration_error: float
+    maximum_calibration_error: float
+    adaptive_calibration_error: float
+    brier_score: float
     bins: ReliabilityBins
     adaptive_bins: ReliabilityBins
 
@@ -56,6 +54,10 @@ def calibration(
     num_bins: int = 15,
 ) -> Calibration:
     """Calibration of the predicted class's probability (its confidence).
+
+    The sums are made on the host in float64: in float32, summed one by one, a million examples of
+    confidence 0.97 come out 0.017 too high. Equally confident examples count with their common
+    accuracy, so that the order of the data changes nothing.
 
     Args:
         probabilities: `[n, classes]`, each row summing to 1.
@@ -72,21 +74,21 @@ def calibration(
     Source: Guo et al. (2017), equations 3 and 5; Nguyen and O'Connor (2015) for adaptive bins;
     Brier (1950).
 
-    >>> import jax.numpy as jnp
-    >>> result = calibration(jnp.array([[0.8, 0.2], [0.4, 0.6]]), jnp.array([0, 0]), num_bins=5)
-    >>> print(result.expected_calibration_error.round(3), result.brier_score.round(3))
+    >>> import numpy as np
+    >>> result = calibration(np.array([[0.8, 0.2], [0.4, 0.6]]), np.array([0, 0]), num_bins=5)
+    >>> print(round(result.expected_calibration_error, 3), round(result.brier_score, 3))
     0.4 0.4
     """
-    probabilities, targets = jnp.asarray(probabilities), jnp.asarray(targets)
+    probabilities, targets = np.asarray(probabilities), np.asarray(targets)
     if probabilities.ndim != 2 or targets.shape != probabilities.shape[:1]:
         raise ValueError(
             f"`probabilities` has the shape {probabilities.shape} and `targets` {targets.shape}; "
             "expected [n, classes] and [n]."
         )
-    one_hot = jax.nn.one_hot(targets, probabilities.shape[1], dtype=probabilities.dtype)
-    brier = ((probabilities - one_hot) ** 2).sum(1)
+    one_hot = targets[:, None] == np.arange(probabilities.shape[1])
+    brier = ((probabilities.astype(np.float64) - one_hot) ** 2).sum(1)
     correct = probabilities.argmax(1) == targets
-    return calibration_of(probabilities.max(1), correct, brier, num_bins)
+    return calibration_of(probabilities.max(1, initial=0), correct, brier, num_bins)
 
 
 def calibration_of(
@@ -95,51 +97,54 @@ def calibration_of(
     """`calibration` from what a pass keeps of each example."""
     if num_bins < 1:
         raise ValueError(f"`num_bins` is {num_bins}; expected at least 1. Try 15.")
+    confidences, correct = np.asarray(confidences), np.asarray(correct)
     if len(confidences) == 0:
         raise ValueError("there are no examples with finite logits; calibration needs one.")
-    return _calibration(confidences, correct, brier_scores, num_bins)
-
-
-@functools.partial(jax.jit, static_argnames="num_bins")
-def _calibration(confidences: Array, correct: Array, brier: Array, num_bins: int) -> Calibration:
-    num = len(confidences)
-    edges = jnp.linspace(0, 1, num_bins + 1, dtype=confidences.dtype)
-    by_width = jnp.clip(jnp.searchsorted(edges, confidences, side="left") - 1, 0, num_bins - 1)
+    edges = np.linspace(0, 1, num_bins + 1).astype(confidences.dtype)
+    by_width = np.clip(np.searchsorted(edges, confidences, side="left") - 1, 0, num_bins - 1)
     bins = _bins(confidences, correct, by_width, num_bins)._replace(
         lower=edges[:-1], upper=edges[1:]
     )
-    rank = jnp.argsort(jnp.argsort(confidences, stable=True))
+    order = np.argsort(confidences, kind="stable")
     # As numpy.array_split cuts: the first n mod bins bins have one more.
-    starts = jnp.array([-(-bin_ * num // num_bins) for bin_ in range(num_bins)])
-    adaptive = _bins(
-        confidences, correct, jnp.searchsorted(starts, rank, side="right") - 1, num_bins
-    )
+    sizes = [len(part) for part in np.array_split(order, num_bins)]
+    by_rank = np.repeat(np.arange(num_bins), sizes)
+    sure = confidences[order]
+    adaptive = _bins(sure, tied_means(sure, correct[order]), by_rank, num_bins)
     return Calibration(
         _expected_error(bins),
-        jnp.nanmax(jnp.abs(bins.accuracies - bins.confidences)),
+        float(np.nanmax(np.abs(bins.accuracies - bins.confidences))),
         _expected_error(adaptive),
-        brier.mean(),
+        float(np.mean(brier_scores, dtype=np.float64)),
         bins,
         adaptive,
     )
 
 
-def _bins(confidences: Array, correct: Array, which: Array, num_bins: int) -> ReliabilityBins:
-    def total(values: Array) -> Array:
-        return jax.ops.segment_sum(values, which, num_segments=num_bins)
+def tied_means(ordered: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Each value as the mean over the examples of equal score; `ordered` is sorted."""
+    first = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+    tie = np.cumsum(first) - 1
+    return (np.bincount(tie, values) / np.bincount(tie))[tie]
 
-    counts = total(jnp.ones(len(which), jnp.int32))
-    weights = jnp.where(counts > 0, counts.astype(confidences.dtype), jnp.nan)
+
+def _bins(
+    confidences: np.ndarray, correct: np.ndarray, which: np.ndarray, num_bins: int
+) -> ReliabilityBins:
+    counts = np.bincount(which, minlength=num_bins)
+    weights = np.where(counts > 0, counts, np.nan)
+    lower, upper = np.full(num_bins, np.inf), np.full(num_bins, -np.inf)
+    np.minimum.at(lower, which, confidences)
+    np.maximum.at(upper, which, confidences)
     return ReliabilityBins(
-        jax.ops.segment_min(confidences, which, num_segments=num_bins),
-        jax.ops.segment_max(confidences, which, num_segments=num_bins),
-        total(confidences) / weights,
-        total(correct.astype(confidences.dtype)) / weights,
+        np.where(counts > 0, lower, np.nan),
+        np.where(counts > 0, upper, np.nan),
+        np.bincount(which, confidences, minlength=num_bins) / weights,
+        np.bincount(which, correct, minlength=num_bins) / weights,
         counts,
     )
 
 
-def _expected_error(bins: ReliabilityBins) -> Array:
-    gaps = jnp.abs(bins.accuracies - bins.confidences)
-    weights = bins.counts.astype(gaps.dtype) / bins.counts.sum().astype(gaps.dtype)
-    return jnp.where(bins.counts > 0, weights * gaps, jnp.zeros_like(gaps)).sum()
+def _expected_error(bins: ReliabilityBins) -> float:
+    gaps = np.abs(bins.accuracies - bins.confidences)
+    return float(np.nansum(bins.counts * gaps) / bins.counts.sum())

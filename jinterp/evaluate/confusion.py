@@ -14,7 +14,7 @@ from jaxtyping import Array, Int
 from jinterp import _check
 from jinterp._types import AnyArray, ApplyFn, Batch, EitherArray, Params
 from jinterp.evaluate.losses import classes_of
-from jinterp.evaluate.predictions import predicted_classes
+from jinterp.evaluate.predictions import non_finite_inputs, predicted_classes, warn_about_inputs
 from jinterp.stream.fold import fold
 from jinterp.stream.reduce import Reducer, counts
 
@@ -68,9 +68,10 @@ def confusion_matrix(
     >>> confusion_matrix(apply_fn, jnp.eye(2), ds).tolist()
     [[1, 1], [0, 0]]
     """
-    reducers = {"cells": confusion_cells(num_classes)}
-    cells = fold(reducers, apply_fn, params, ds, mesh=mesh, progress=progress)["cells"]
-    matrix, num_unpredicted = split_cells(cells)
+    reducers = {"cells": confusion_cells(num_classes), "inputs": non_finite_inputs()}
+    found = fold(reducers, apply_fn, params, ds, mesh=mesh, progress=progress)
+    matrix, num_unpredicted = split_cells(found["cells"])
+    warn_about_inputs(int(found["inputs"][0]))
     if num_unpredicted:
         warnings.warn(
             f"{num_unpredicted} examples have NaN or infinite logits and stand in no cell of the "
@@ -81,7 +82,7 @@ def confusion_matrix(
 
 
 @functools.cache
-def confusion_cells(num_classes: int | None = None) -> Reducer:
+def confusion_cells(num_classes: int | None = None, num_names: int | None = None) -> Reducer:
     """Counts of the cells target · classes + prediction, and last those of no prediction."""
 
     def num_cells(logits: AnyArray) -> int:
@@ -90,6 +91,8 @@ def confusion_cells(num_classes: int | None = None) -> Reducer:
 
     def _classes(logits: AnyArray) -> int:
         classes = logits.shape[1] if num_classes is None else num_classes
+        if num_names is not None:
+            _check.num_names_match(num_names, classes)
         if classes < logits.shape[1]:
             raise ValueError(
                 f"`num_classes` is {classes}; the model has {logits.shape[1]} logits. Use "

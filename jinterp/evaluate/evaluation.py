@@ -24,6 +24,7 @@ from jinterp.evaluate.predictions import (
     error_analysis,
     prediction_rows,
     risk_coverage,
+    warn_about_inputs,
 )
 from jinterp.evaluate.report import ClassificationReport, classification_report
 from jinterp.evaluate.top_losses import TopLosses, top_of
@@ -67,6 +68,12 @@ class Evaluation(NamedTuple):
     error_analysis: ErrorAnalysis
     predictions: Predictions
 
+    def __repr__(self) -> str:
+        return (
+            f"Evaluation of {self.num_examples} examples, {len(self.class_names)} classes: "
+            f"accuracy {self.accuracy:.4f}, mean loss {self.mean_loss:.4f}"
+        )
+
 
 def evaluate(
     apply_fn: ApplyFn,
@@ -107,9 +114,12 @@ def evaluate(
     >>> evaluate(apply_fn, jnp.eye(2), ds, k=1).top_losses.indices.tolist()
     [1]
     """
+    _check.at_least_one("k", k)
+    _check.at_least_one("num_bins", num_bins)
     _check.warn_if_made_anew("loss_fn", loss_fn)
+    num_names = None if class_names is None else len(_check.names(class_names))
     reducers: dict[str, Reducer | Collect] = {
-        "cells": confusion_cells(),
+        "cells": confusion_cells(num_names=num_names),
         "rows": prediction_rows(loss_fn),
     }
     found = fold(reducers, apply_fn, params, ds, mesh=mesh, progress=progress)
@@ -128,11 +138,11 @@ def summarize(
     matrix, num_unpredicted = split_cells(cells)
     names = _check.class_names_match(class_names, len(matrix))
     num_bad_inputs = int((~rows.finite_inputs).sum())
-    if num_unpredicted or num_bad_inputs:
+    warn_about_inputs(num_bad_inputs)
+    if num_unpredicted:
         warnings.warn(
-            f"of {len(rows.indices)} examples {num_unpredicted} have NaN or infinite logits and "
-            f"{num_bad_inputs} NaN or infinite inputs. They are kept in `predictions`, where a "
-            "prediction of -1 marks the first and `finite_inputs` the second.",
+            f"{num_unpredicted} of {len(rows.indices)} examples have NaN or infinite logits and no "
+            "prediction. They are kept in `predictions`, with a prediction of -1.",
             stacklevel=3,
         )
     valid = rows.rows(rows.valid)

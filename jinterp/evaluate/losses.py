@@ -4,8 +4,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num, Shaped
 
+from jinterp import _check
 from jinterp._types import Logits, LossFn
 from jinterp.model.score import at_least_float32
+
+_SUM_TOLERANCE = 1e-2  # of soft labels, which may be half precision
 
 Targets = Shaped[Array, "batch ..."]
 
@@ -17,10 +20,11 @@ def cross_entropy(logits: Logits, targets: Targets) -> Float[Array, " batch"]:
     Args:
         logits: `[batch, classes]`.
         targets: `[batch]` integer classes, or `[batch, classes]` floats, the probabilities of a
-            soft label. A class outside the logits gives NaN.
+            soft label. A class outside the logits gives NaN, as does a row that does not sum
+            to 1, which is no soft label but several labels.
 
     Returns:
-        `[batch]`, in nats, not negative for labels that sum to 1; float32 at least.
+        `[batch]`, in nats, not negative; float32 at least.
 
     Raises:
         TypeError: `targets` are float classes, or integer rows (which are one-hot or
@@ -100,12 +104,15 @@ def brier_score(logits: Logits, targets: Targets) -> Float[Array, " batch"]:
 
 def per_example(loss_fn: LossFn, logits: Array, targets: Array) -> Float[Array, " batch"]:
     """Any loss as one number an example: the mean over whatever axes it leaves."""
+    _check.losses_of(loss_fn, logits, targets)
     losses = loss_fn(logits, targets)
     return losses.reshape(losses.shape[0], -1).mean(1)
 
 
 def classes_of(targets: Array) -> Array:
     """Each example's class as int32: the label itself, or the likeliest one of a soft label."""
+    if targets.ndim == 2 and not jnp.issubdtype(targets.dtype, jnp.floating):
+        raise _integer_rows(targets)
     return (targets if targets.ndim == 1 else targets.argmax(1)).astype(jnp.int32)
 
 
@@ -116,7 +123,8 @@ def _cross_entropy_of_class(logits: Array, target: Array) -> Array:
 
 def _cross_entropy_of_distribution(logits: Array, target: Array) -> Array:
     terms = target * jax.nn.log_softmax(logits)
-    return -jnp.where(target == 0, jnp.zeros_like(terms), terms).sum()  # 0 · −inf is 0 here
+    loss = -jnp.where(target == 0, jnp.zeros_like(terms), terms).sum()  # 0 · −inf is 0 here
+    return jnp.where(jnp.abs(target.sum() - 1) < _SUM_TOLERANCE, loss, jnp.nan)
 
 
 def _check_class_labels(logits: Array, targets: Array) -> None:
@@ -127,11 +135,7 @@ def _check_class_labels(logits: Array, targets: Array) -> None:
             "Use targets.astype(int)."
         )
     if targets.ndim == 2 and not floating:
-        raise TypeError(
-            f"`targets` are {targets.dtype} of shape {targets.shape}; expected integer classes "
-            "[batch]. For one-hot rows use targets.argmax(-1), for several labels an example "
-            "loss_fn=jinterp.sigmoid_cross_entropy, for soft labels floats."
-        )
+        raise _integer_rows(targets)
     if targets.shape not in (logits.shape[:1], logits.shape):
         raise ValueError(
             f"`targets` have the shape {targets.shape} for logits {logits.shape}; expected "
@@ -141,3 +145,11 @@ def _check_class_labels(logits: Array, targets: Array) -> None:
 
 def _softplus(x: Array) -> Array:
     return jnp.logaddexp(x, jnp.zeros_like(x))
+
+
+def _integer_rows(targets: Array) -> TypeError:
+    return TypeError(
+        f"`targets` are {targets.dtype} of shape {targets.shape}; expected integer classes "
+        "[batch]. For one-hot rows use targets.argmax(-1), for several labels an example "
+        "jinterp.top_losses(..., loss_fn=jinterp.sigmoid_cross_entropy), for soft labels floats."
+    )

@@ -1,6 +1,7 @@
 """What the model said of every example, and what its confidence is worth."""
 
 import functools
+import warnings
 from typing import Any, NamedTuple
 
 import jax
@@ -9,11 +10,13 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from jinterp._types import AnyArray, ApplyFn, Batch, LossFn, Params
+from jinterp import _check
+from jinterp._types import AnyArray, ApplyFn, Batch, EitherArray, LossFn, Params
+from jinterp.evaluate.calibration import tied_means
 from jinterp.evaluate.losses import brier_score, classes_of, cross_entropy, per_example
 from jinterp.model.score import probability
 from jinterp.stream.fold import fold
-from jinterp.stream.reduce import Collect, collect
+from jinterp.stream.reduce import Collect, Reducer, collect, counts
 
 _IMPLAUSIBLE = 0.1  # of chance
 
@@ -24,7 +27,7 @@ class Predictions(NamedTuple):
     Attributes:
         indices: the dataset index.
         targets: the actual class; for soft labels, the likeliest.
-        predictions: the predicted class, −1 where the logits are NaN or +inf and say nothing.
+        predictions: the predicted class, −1 where NaN, +inf or only −inf say nothing.
         losses: the loss.
         target_probabilities: the probability that the model gives to the actual class.
         prediction_probabilities: the probability that it gives to the predicted class.
@@ -66,9 +69,9 @@ class RiskCoverage(NamedTuple):
             confidence says nothing has its error rate.
     """
 
-    coverage: Array
-    risk: Array
-    area: Array
+    coverage: np.ndarray
+    risk: np.ndarray
+    area: float
 
 
 class ErrorAnalysis(NamedTuple):
@@ -131,6 +134,7 @@ def predictions(
     >>> predictions(apply_fn, jnp.eye(2), ds).correct.tolist()
     [True, False]
     """
+    _check.warn_if_made_anew("loss_fn", loss_fn)
     rows = {"rows": prediction_rows(loss_fn)}
     return fold(rows, apply_fn, params, ds, mesh=mesh, progress=progress)["rows"]
 
@@ -157,9 +161,29 @@ def prediction_rows(loss_fn: LossFn) -> Collect:
 
 
 def predicted_classes(logits: Array) -> Int[Array, " batch"]:
-    """The likeliest class, −1 where a logit is NaN or +inf, which leaves no probabilities."""
-    unusable = (jnp.isnan(logits) | jnp.isposinf(logits)).any(1)
-    return jnp.where(unusable, jnp.int32(-1), logits.argmax(1).astype(jnp.int32))
+    """The likeliest class, −1 where NaN, +inf or only −inf leave no probabilities."""
+    usable = jnp.isfinite(logits.max(1))
+    return jnp.where(usable, logits.argmax(1).astype(jnp.int32), jnp.int32(-1))
+
+
+@functools.cache
+def non_finite_inputs() -> Reducer:
+    """How many examples have a NaN or Inf in their input."""
+
+    def cell(batch: Batch, logits: Array) -> Array:
+        return _finite(batch.x, len(batch.mask)).astype(jnp.int32)
+
+    return counts(cell, 1)
+
+
+def warn_about_inputs(num: int) -> None:
+    """Announce inputs with NaN or Inf; the model may well give finite logits for them."""
+    if num:
+        warnings.warn(
+            f"{num} examples have NaN or infinite inputs; whatever the model says of them counts "
+            "like the rest. jinterp.predictions says which: `finite_inputs` is False.",
+            stacklevel=3,
+        )
 
 
 def _finite(x: Any, num: int) -> Bool[Array, " batch"]:
@@ -168,8 +192,9 @@ def _finite(x: Any, num: int) -> Bool[Array, " batch"]:
     return functools.reduce(jnp.logical_and, finite, jnp.ones(num, bool))
 
 
-@jax.jit
-def risk_coverage(confidences: Float[Array, " n"], correct: Bool[Array, " n"]) -> RiskCoverage:
+def risk_coverage(
+    confidences: Float[EitherArray, " n"], correct: Bool[EitherArray, " n"]
+) -> RiskCoverage:
     """The risk-coverage curve: keep the examples from the most confident on, and count errors.
 
     Equally confident examples count with their common error rate, which is what a random order
@@ -181,22 +206,16 @@ def risk_coverage(confidences: Float[Array, " n"], correct: Bool[Array, " n"]) -
 
     Source: El-Yaniv and Wiener (2010); Geifman and El-Yaniv (2017).
 
-    >>> import jax.numpy as jnp
-    >>> curve = risk_coverage(jnp.array([0.9, 0.6, 0.8]), jnp.array([True, False, True]))
+    >>> import numpy as np
+    >>> curve = risk_coverage(np.array([0.9, 0.6, 0.8]), np.array([True, False, True]))
     >>> print(curve.risk.round(3), f"{curve.area:.3f}")
     [0.    0.    0.333] 0.111
     """
-    order = jnp.argsort(-confidences, stable=True)
-    num = len(confidences)
-    sure = confidences[order]
-    first = jnp.concatenate([jnp.ones(1, bool), sure[1:] != sure[:-1]])
-    tie = jnp.cumsum(first) - 1
-    wrong = (~correct[order]).astype(confidences.dtype)
-    sizes = jax.ops.segment_sum(jnp.ones_like(wrong), tie, num_segments=num)
-    expected = (jax.ops.segment_sum(wrong, tie, num_segments=num) / sizes)[tie]
-    num_kept = jnp.arange(1, num + 1, dtype=confidences.dtype)
-    risk = jnp.cumsum(expected) / num_kept
-    return RiskCoverage(num_kept / num, risk, risk.mean())
+    confidences, correct = np.asarray(confidences), np.asarray(correct)
+    order = np.argsort(-confidences, kind="stable")
+    num_kept = np.arange(1, len(order) + 1)
+    risk = np.cumsum(tied_means(confidences[order], ~correct[order])) / num_kept
+    return RiskCoverage(num_kept / len(order), risk, float(risk.mean()))
 
 
 def error_analysis(predictions: Predictions, num_classes: int) -> ErrorAnalysis:

@@ -14,7 +14,12 @@ from jinterp import _check
 from jinterp._types import ApplyFn, Batch, LossFn, Params
 from jinterp.data.batches import batches
 from jinterp.evaluate.losses import classes_of, cross_entropy, per_example
-from jinterp.evaluate.predictions import Predictions, predicted_classes
+from jinterp.evaluate.predictions import (
+    Predictions,
+    non_finite_inputs,
+    predicted_classes,
+    warn_about_inputs,
+)
 from jinterp.model.score import at_least_float32, probability
 from jinterp.stream.fold import fold
 from jinterp.stream.reduce import Reducer, counts, top_k
@@ -68,8 +73,8 @@ def top_losses(
 
     Returns:
         The losses in nats with each example's dataset index, target, prediction and both
-        probabilities. Ties go to the lowest dataset index. A non-finite loss comes first, and a
-        warning says how many there are.
+        probabilities. Ties go to the lowest dataset index. NaN comes first, and a warning says how
+        many losses are not finite.
 
     Raises:
         ValueError: k is not positive or larger than the dataset; a target is out of range.
@@ -86,12 +91,18 @@ def top_losses(
     # In a run of several processes the dataset is only this one's part.
     _check.at_most_dataset(k, dataset.num_examples if jax.process_count() == 1 else None)
     _check.warn_if_made_anew("loss_fn", loss_fn)
-    reducers = {"top": _top_losses(k, largest, loss_fn), "non_finite": _non_finite(loss_fn)}
+    reducers = {
+        "top": _top_losses(k, largest, loss_fn),
+        "non_finite": _non_finite(loss_fn),
+        "inputs": non_finite_inputs(),
+    }
     found = fold(reducers, apply_fn, params, dataset, mesh=mesh, progress=progress)
+    warn_about_inputs(int(found["inputs"][0]))
     if found["non_finite"][0]:
         warnings.warn(
             f"{found['non_finite'][0]} examples have a loss that is NaN or infinite; NaN come "
-            "first among the top losses. Look for NaN in their inputs or in the model.",
+            "first among the top losses. Look for NaN in their inputs or in the model, and for "
+            "soft labels that do not sum to 1.",
             stacklevel=2,
         )
     if len(found["top"].values) < k:
@@ -125,7 +136,7 @@ def _top_losses(k: int, largest: bool, loss_fn: LossFn) -> Reducer:
     sign = 1 if largest else -1
 
     def value(batch: Batch, logits: Array) -> Array:
-        return sign * losses_of(batch, logits, loss_fn)
+        return sign * per_example(loss_fn, logits, batch.targets)
 
     return top_k(value, k, _outcome)
 
@@ -134,16 +145,10 @@ def _top_losses(k: int, largest: bool, loss_fn: LossFn) -> Reducer:
 def _non_finite(loss_fn: LossFn) -> Reducer:
     def cell(batch: Batch, logits: Array) -> Array:
         return jnp.where(
-            jnp.isfinite(losses_of(batch, logits, loss_fn)), jnp.int32(1), jnp.int32(0)
+            jnp.isfinite(per_example(loss_fn, logits, batch.targets)), jnp.int32(1), jnp.int32(0)
         )
 
     return counts(cell, 1)
-
-
-def losses_of(batch: Batch, logits: Array, loss_fn: LossFn) -> Array:
-    """The loss of each example of a batch, or a named error where the loss does not fit."""
-    _check.losses_of(loss_fn, logits, batch.targets)
-    return per_example(loss_fn, logits, batch.targets)
 
 
 def _outcome(batch: Batch, logits: Array) -> dict[str, Array]:

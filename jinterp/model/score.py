@@ -125,7 +125,8 @@ def _classes(logits: Array, target: Target) -> Array:
             f"`target` has the shape {target.shape} for {logits.shape[0]} examples; expected one "
             f"class, or an array of shape ({logits.shape[0]},)."
         )
-    target = jnp.where(target < 0, jnp.array(logits.shape[1], target.dtype), target)
+    target = target.astype(jnp.int32)
+    target = jnp.where(target < 0, jnp.int32(logits.shape[1]), target)
     return jnp.broadcast_to(target, logits.shape[:1])
 
 

@@ -62,12 +62,17 @@ class Placement:
 
     def _put_param(self, leaf: Any) -> jax.Array:
         sharding = getattr(leaf, "sharding", None)
-        on_mesh = isinstance(sharding, NamedSharding) and np.array_equal(
+        if not isinstance(sharding, NamedSharding) or sharding.is_fully_replicated:
+            return jax.device_put(leaf, self.replicated)
+        if sharding.mesh.axis_names != self.mesh.axis_names or not np.array_equal(
             sharding.mesh.devices, self.mesh.devices
-        )
-        if on_mesh and sharding is not None:
-            return jax.device_put(leaf, NamedSharding(self.mesh, sharding.spec))
-        return jax.device_put(leaf, self.replicated)
+        ):
+            raise ValueError(
+                f"`params` are sharded on a mesh with the axes {sharding.mesh.axis_names}, `mesh` "
+                f"has {self.mesh.axis_names}; expected one mesh. Leave out mesh=, or shard them on "
+                "it."
+            )
+        return jax.device_put(leaf, NamedSharding(self.mesh, sharding.spec))
 
     def put_states(self, states: Any) -> Any:
         """One state for each shard, stacked, from one NumPy state."""

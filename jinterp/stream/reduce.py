@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, UInt
+from jaxtyping import Array
 
 from jinterp._types import AnyArray, Batch
 
@@ -114,22 +114,23 @@ def counts(cell_fn: ValueFn, num_cells: int | Callable[[AnyArray], int]) -> Redu
         num_cells: how many cells, or a function of the logits that tells. A cell outside them is
             not counted, so give the examples that belong nowhere a cell of their own.
 
-    Counts are kept as two 32-bit words, so they do not overflow after 2³¹ examples.
+    A cell holds up to 2³² − 1, more than a dataset can have examples.
     """
 
-    def update(state: State, batch: Batch, logits: Array) -> State:
-        added = _count(cell_fn(batch, logits), batch.mask, len(state[0]))
-        return _add_words(state, (added, jnp.zeros_like(added)))
-
     def init(batch: Batch, logits: AnyArray) -> State:
-        num = num_cells(logits) if callable(num_cells) else num_cells
-        return np.zeros(num, np.uint32), np.zeros(num, np.uint32)
+        return np.zeros(num_cells(logits) if callable(num_cells) else num_cells, np.uint32)
+
+    def update(state: State, batch: Batch, logits: Array) -> State:
+        # segment_sum into the state itself, so that a batch costs what it holds, not all cells.
+        cells = cell_fn(batch, logits).astype(jnp.int32)
+        valid = batch.mask & (cells >= 0)
+        cells = jnp.where(valid, cells, jnp.int32(len(state)))
+        return state.at[cells].add(jnp.uint32(1), mode="drop")
 
     def finalize(state: State) -> np.ndarray:
-        low, high = (word.astype(np.int64) for word in state)
-        return low + (high << 32)
+        return state.astype(np.int64)
 
-    return Reducer(init, update, _add_words, finalize)
+    return Reducer(init, update, jnp.add, finalize)
 
 
 @functools.cache
@@ -168,59 +169,47 @@ def moments(value_fn: ValueFn) -> Reducer:
     two float32, so that a billion small steps are not lost in rounding.
 
     Args:
-        value_fn: `value_fn(batch, logits)` gives `[batch, ...]` floats.
+        value_fn: `value_fn(batch, logits)` gives `[batch, ...]` numbers.
 
     Source: Chan, Golub and LeVeque (1979), equation 2.1; Knuth's two-sum.
     """
+    values_fn = _as_floats(value_fn)
 
     def init(batch: Batch, logits: AnyArray) -> State:
-        value = jax.eval_shape(value_fn, batch, logits)
+        value = jax.eval_shape(values_fn, batch, logits)
         zero = np.zeros(value.shape[1:], value.dtype)
-        none = np.zeros((), np.uint32)
-        return (
-            (none, none),
-            (zero, zero),
-            (zero, zero),
-            np.full_like(zero, np.inf),
-            np.full_like(zero, -np.inf),
-        )
+        bounds = np.full_like(zero, np.inf), np.full_like(zero, -np.inf)
+        return np.zeros((), np.uint32), (zero, zero), (zero, zero), *bounds
 
     def update(state: State, batch: Batch, logits: Array) -> State:
-        values = value_fn(batch, logits)
+        values = values_fn(batch, logits)
         mask = batch.mask.reshape(-1, *[1] * (values.ndim - 1))
         num = batch.mask.sum(dtype=jnp.uint32)
         divisor = jnp.maximum(num, jnp.uint32(1)).astype(values.dtype)
-        zero = jnp.zeros((), values.dtype)
+        zero, infinity = jnp.zeros((), values.dtype), jnp.array(jnp.inf, values.dtype)
         mean = jnp.where(mask, values, zero).sum(0) / divisor
         squares = jnp.where(mask, (values - mean[None]) ** 2, zero).sum(0)
-        return merge(
-            state,
-            (
-                (num, jnp.zeros_like(num)),
-                (mean, jnp.zeros_like(mean)),
-                (squares, jnp.zeros_like(mean)),
-                jnp.where(mask, values, jnp.array(jnp.inf, values.dtype)).min(0),
-                jnp.where(mask, values, jnp.array(-jnp.inf, values.dtype)).max(0),
-            ),
-        )
+        low = jnp.zeros_like(mean)
+        least = jnp.where(mask, values, infinity).min(0)
+        largest = jnp.where(mask, values, -infinity).max(0)
+        return merge(state, (num, (mean, low), (squares, low), least, largest))
 
     def merge(a: State, b: State) -> State:
         dtype = a[1][0].dtype
-        total = _add_words(a[0], b[0])
-        share = _as_float(b[0], dtype) / jnp.maximum(_as_float(total, dtype), jnp.ones((), dtype))
+        total = a[0] + b[0]
+        share = b[0].astype(dtype) / jnp.maximum(total, jnp.uint32(1)).astype(dtype)
         delta = (b[1][0] - a[1][0]) + (b[1][1] - a[1][1])
         mean = _two_sum(a[1], delta * share)
         squares = _two_sum(a[2], b[2][0] + b[2][1])
-        squares = _two_sum(squares, delta**2 * _as_float(a[0], dtype) * share)
+        squares = _two_sum(squares, delta**2 * a[0].astype(dtype) * share)
         return total, mean, squares, jnp.minimum(a[3], b[3]), jnp.maximum(a[4], b[4])
 
     def finalize(state: State) -> Moments:
-        (low, high), mean, squares, minimum, maximum = state
-        num = int(low) + (int(high) << 32)
+        num, mean, squares, minimum, maximum = state
         mean, squares = (np.float64(pair[0]) + np.float64(pair[1]) for pair in (mean, squares))
         if num == 0:
             mean = squares = np.full_like(mean, np.nan)
-        return Moments(num, mean, squares / max(num, 1), minimum, maximum)
+        return Moments(int(num), mean, squares / max(int(num), 1), minimum, maximum)
 
     return Reducer(init, update, merge, finalize)
 
@@ -230,7 +219,7 @@ def mean(value_fn: ValueFn) -> Reducer:
     """The mean over the examples of one array of floats for each, as float64.
 
     Args:
-        value_fn: `value_fn(batch, logits)` gives `[batch, ...]` floats.
+        value_fn: `value_fn(batch, logits)` gives `[batch, ...]` numbers.
     """
     whole = moments(value_fn)
     return whole._replace(finalize=lambda state: whole.finalize(state).mean)
@@ -251,9 +240,11 @@ def top_k(value_fn: ValueFn, k: int, payload_fn: ValueFn | None = None) -> Reduc
     if k < 1:
         raise ValueError(f"`k` is {k}; expected at least 1. Try 9.")
 
+    values_fn = _as_floats(value_fn)
+
     def candidates(batch: Batch, logits: Array) -> State:
         payload = payload_fn(batch, logits) if payload_fn else None
-        return batch.mask, value_fn(batch, logits), batch.indices, payload
+        return batch.mask, values_fn(batch, logits), batch.indices, payload
 
     def init(batch: Batch, logits: AnyArray) -> State:
         row = jax.eval_shape(candidates, batch, logits)
@@ -276,23 +267,15 @@ def top_k(value_fn: ValueFn, k: int, payload_fn: ValueFn | None = None) -> Reduc
     return Reducer(init, update, merge, finalize)
 
 
-def _count(cells: Int[Array, " batch"], mask: Array, num_cells: int) -> UInt[Array, " cells"]:
-    """Ones summed by cell. Negative cells and masked examples go to one more cell, cut off."""
-    valid = mask & (cells >= 0) & (cells < num_cells)
-    cells = jnp.where(valid, cells, jnp.array(num_cells, cells.dtype))
-    ones = jnp.ones(cells.shape, jnp.uint32)
-    return jax.ops.segment_sum(ones, cells, num_segments=num_cells + 1)[:num_cells]
+def _as_floats(value_fn: ValueFn) -> ValueFn:
+    """Values in float32 at least, booleans and integers too."""
 
+    def values_fn(batch: Batch, logits: Array) -> Array:
+        values = value_fn(batch, logits)
+        wide = jnp.issubdtype(values.dtype, jnp.floating) and jnp.finfo(values.dtype).bits >= 32
+        return values if wide else values.astype(jnp.float32)
 
-def _add_words(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
-    """The sum of two 64-bit counts held as (low, high) 32-bit words."""
-    low = a[0] + b[0]
-    carry = (low < a[0]).astype(jnp.uint32)
-    return low, a[1] + b[1] + carry
-
-
-def _as_float(words: tuple[Array, Array], dtype: Any) -> Array:
-    return words[0].astype(dtype) + words[1].astype(dtype) * jnp.array(2.0**32, dtype)
+    return values_fn
 
 
 def _two_sum(pair: tuple[Array, Array], term: Array) -> tuple[Array, Array]:

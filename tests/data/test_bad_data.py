@@ -106,13 +106,13 @@ def test_lengths_that_differ(ds: Any) -> None:
 def test_missing_inputs_name_the_keys_there_are(ds: Any) -> None:
     said = message(KeyError, ds)
     assert "has the keys ['pixels', 'label']; none is 'image', 'x', 'inputs'" in said
-    assert "Name the inputs, such as inputs='pixels'." in said
+    assert "for the inputs. Name both: jinterp.batches(ds, inputs=..., targets=...)" in said
 
 
 def test_missing_targets_name_the_keys_there_are() -> None:
     said = message(KeyError, [{"image": X[0], "species": 0}])
     assert "item 0 of `ds` has the keys ['image', 'species']; none is 'label', 'y'" in said
-    assert "Name the targets, such as targets=" in said
+    assert "for the targets. Name both: jinterp.batches(ds" in said
     said = message(KeyError, [{"image": X[0], "label": 0}, {"image": X[0]}])
     assert "item 1 of `ds` has the keys ['image']" in said
 

@@ -4,6 +4,7 @@ import functools
 import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import sklearn.metrics as sk
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 import jinterp
 from jinterp.evaluate import Evaluation
+from jinterp.evaluate.calibration import calibration_of
 from tests.problems import identity, labelled_logits
 
 NUM, CLASSES = 300, 5
@@ -156,6 +158,22 @@ def test_the_pass_and_the_probabilities_give_the_same_calibration() -> None:
         assert float(getattr(from_pass, field)) == pytest.approx(
             float(getattr(alone, field)), abs=2e-6
         )
+
+
+def test_calibration_of_a_million_examples_loses_nothing() -> None:
+    num = 1_280_000
+    confidences = np.full(num, 0.97, np.float32)
+    correct = np.arange(num) % 100 < 97
+    found = calibration_of(confidences, correct, confidences, 15)
+    assert found.expected_calibration_error == pytest.approx(0, abs=1e-6)
+
+
+@given(st.permutations(range(12)))
+def test_the_order_of_the_data_does_not_change_the_calibration(order: list[int]) -> None:
+    confidences = np.full(12, 0.75, np.float32)
+    correct = (np.arange(12) < 6)[order]
+    found = calibration_of(confidences, correct, confidences, 4)
+    assert found.adaptive_calibration_error == pytest.approx(0.25)
 
 
 def test_a_confidence_on_an_edge_belongs_to_the_bin_below() -> None:
@@ -308,8 +326,12 @@ def with_nan() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_nan_is_counted_and_shown() -> None:
-    with pytest.warns(UserWarning, match="of 20 examples 2 have NaN or infinite logits and 2 NaN"):
+    with pytest.warns(UserWarning, match="NaN") as said:
         found = jinterp.evaluate(*identity(CLASSES), with_nan())
+    assert [str(each.message).split(" have ")[0] for each in said] == [
+        "2 examples",
+        "2 of 20 examples",
+    ]
     assert found.num_examples == 20
     assert found.num_unpredicted == 2
     assert found.num_non_finite_inputs == 2
@@ -321,21 +343,55 @@ def test_nan_is_counted_and_shown() -> None:
     assert found.accuracy == (PREDICTED[:20] == TARGETS[:20])[found.predictions.valid].sum() / 20
 
 
+def as_logits(params, x):
+    return x
+
+
+def without_nan(params, x):
+    """A model that loses NaN on the way, as a compiled maximum may."""
+    return jnp.nan_to_num(x)
+
+
+@pytest.mark.parametrize(
+    "function", [jinterp.top_losses, jinterp.confusion_matrix, jinterp.evaluate]
+)
+def test_nan_in_the_inputs_is_announced_even_where_the_logits_are_finite(function) -> None:
+    with pytest.warns(UserWarning, match="2 examples have NaN or infinite inputs"):
+        function(without_nan, None, with_nan())
+
+
+def test_several_labels_are_no_soft_label() -> None:
+    rows = np.eye(CLASSES, dtype=np.float32)[TARGETS]
+    rows[4] = 1
+    with pytest.warns(UserWarning, match=r"1 examples have a loss that is NaN.*do not sum to 1"):
+        top = jinterp.top_losses(*identity(CLASSES), (LOGITS, rows))
+    assert top.indices[0] == 4
+
+
 def test_nan_comes_first_in_top_losses_and_is_announced() -> None:
-    with pytest.warns(UserWarning, match="2 examples have a loss that is NaN"):
+    with (
+        pytest.warns(UserWarning, match="2 examples have a loss that is NaN"),
+        pytest.warns(UserWarning, match="2 examples have NaN or infinite inputs"),
+    ):
         top = jinterp.top_losses(*identity(CLASSES), with_nan(), k=3)
     assert top.indices[:2].tolist() == [3, 8]
     assert np.isnan(top.losses[:2]).all()
 
 
 def test_nan_stands_in_no_cell_and_is_announced() -> None:
-    with pytest.warns(UserWarning, match="2 examples have NaN or infinite logits and stand in no"):
+    with (
+        pytest.warns(UserWarning, match="2 examples have NaN or infinite logits and stand in no"),
+        pytest.warns(UserWarning, match="2 examples have NaN or infinite inputs"),
+    ):
         assert jinterp.confusion_matrix(*identity(CLASSES), with_nan()).sum() == 18
 
 
 def test_a_model_that_predicts_nothing_has_no_calibration() -> None:
     logits = np.full((4, CLASSES), np.nan, np.float32)
-    with pytest.warns(UserWarning, match="of 4 examples 4 have NaN"):
+    with (
+        pytest.warns(UserWarning, match="4 of 4 examples have NaN"),
+        pytest.warns(UserWarning, match="4 examples have NaN or infinite inputs"),
+    ):
         found = jinterp.evaluate(*identity(CLASSES), (logits, TARGETS[:4]))
     assert found.calibration is None
     assert found.risk_coverage is None
@@ -355,8 +411,9 @@ def test_a_dataset_shorter_than_a_batch_works(num: int) -> None:
 
 
 def test_an_empty_dataset_is_named() -> None:
-    with pytest.raises(ValueError, match="`ds` is empty; expected at least one example"):
-        jinterp.evaluate(*identity(CLASSES), (LOGITS[:0], TARGETS[:0]))
+    for function in (jinterp.evaluate, jinterp.top_losses):
+        with pytest.raises(ValueError, match="`ds` is empty; expected at least one example"):
+            function(*identity(CLASSES), (LOGITS[:0], TARGETS[:0]))
 
 
 @pytest.mark.parametrize(
@@ -371,6 +428,44 @@ def test_an_empty_dataset_is_named() -> None:
 def test_class_names_of_another_length_are_named(call) -> None:
     with pytest.raises(ValueError, match="`class_names` has 2 names; expected 5"):
         call(["a", "b"])
+
+
+@pytest.mark.parametrize("wrong", [{"class_names": ["a", "b"]}, {"k": 0}, {"num_bins": 0}], ids=str)
+def test_wrong_arguments_are_named_before_the_data_is_read(wrong) -> None:
+    read = []
+
+    def rows():
+        for row in zip(LOGITS, TARGETS, strict=True):
+            read.append(row)
+            yield row
+
+    with pytest.raises(ValueError, match="expected"):
+        jinterp.evaluate(*identity(CLASSES), jinterp.batches(rows(), 4), **wrong)
+    assert len(read) <= 64
+
+
+def test_logits_of_minus_infinity_alone_predict_nothing() -> None:
+    logits = np.full((2, CLASSES), -np.inf, np.float32)
+    logits[0, 1] = 0
+    with (
+        pytest.warns(UserWarning, match="1 of 2 examples have NaN or infinite logits"),
+        pytest.warns(UserWarning, match="2 examples have NaN or infinite inputs"),
+    ):
+        found = jinterp.evaluate(as_logits, None, (logits, np.array([1, 1])))
+    assert found.predictions.predictions.tolist() == [1, -1]
+
+
+def test_integer_rows_have_no_confusion_matrix() -> None:
+    labels = np.eye(CLASSES, dtype=int)[TARGETS]
+    with pytest.raises(TypeError, match="`targets` are int32 of shape"):
+        jinterp.confusion_matrix(*identity(CLASSES), (LOGITS, labels))
+
+
+@pytest.mark.usefixtures("as_user")
+@pytest.mark.parametrize("names", ["abcde", {0: "a"}, {"a", "b", "c", "d", "e"}])
+def test_class_names_without_an_order_are_named(names) -> None:
+    with pytest.raises(TypeError, match=r"`class_names` is a .*; expected a list of names in"):
+        jinterp.classification_report(np.eye(5, dtype=int), class_names=names)
 
 
 def test_soft_labels_are_evaluated_by_their_likeliest_class() -> None:

@@ -81,14 +81,14 @@ def test_it_says_what_the_evaluation_says(page: str, evaluation) -> None:
 def test_nan_is_shown_and_nothing_breaks(tmp_path: Path) -> None:
     logits = LOGITS.copy()
     logits[4] = np.nan
-    with pytest.warns(UserWarning, match="1 have NaN"):
+    with pytest.warns(UserWarning, match="NaN"):
         found = jinterp.evaluate(*identity(3), (logits, TARGETS))
     text = write_report(found, tmp_path).read_text()
     assert "1 examples have NaN or infinite logits" in text
 
 
 def test_a_model_that_predicts_nothing_has_a_report(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="4 have NaN"):
+    with pytest.warns(UserWarning, match="NaN"):
         found = jinterp.evaluate(*identity(3), (np.full((4, 3), np.nan, np.float32), TARGETS[:4]))
     assert "No example has finite logits" in write_report(found, tmp_path).read_text()
 

@@ -167,8 +167,8 @@ def test_methods_and_adapters_do_not_warn() -> None:
             TypeError,
             r"returned a tuple of 2; expected one array.*\[0\]",
         ),
-        (lambda p, x: x[:, None], None, ValueError, r"logits of shape \(12, 1, 5\) for a batch"),
-        (lambda p, x: x.sum(), None, ValueError, r"logits of shape \(\) for a batch of 12"),
+        (lambda p, x: x[:, None], None, ValueError, r"logits of shape \(16, 1, 5\) for a batch"),
+        (lambda p, x: x.sum(), None, ValueError, r"logits of shape \(\) for a batch of 16"),
         (
             lambda p, x: x.argmax(1, keepdims=True),
             None,
@@ -180,13 +180,19 @@ def test_methods_and_adapters_do_not_warn() -> None:
             MODULE.apply,
             VARIABLES["params"],
             ValueError,
-            "did not find its parameters.*params'. alone",
+            "did not find all its variables.*params'. alone",
         ),
         (
             lambda v, x: MODULE.apply(v, x, train=True),
             VARIABLES,
             ValueError,
             "tried to change its own variables.*evaluation mode",
+        ),
+        (
+            lambda v, x: nn.Dropout(0.5, deterministic=False).apply({}, x),
+            None,
+            ValueError,
+            "asked for randomness, as dropout does in training.*evaluation mode",
         ),
         (in_training, VARIABLES, ValueError, "mixes the examples of a batch.*evaluation mode"),
     ],
@@ -222,9 +228,10 @@ def test_a_model_in_evaluation_mode_passes() -> None:
         (
             np.zeros((50, 3), np.float32),
             ValueError,
-            r"`targets` have the shape \(\d+, 3\) for logits",
+            r"`targets` have the shape \[batch, 3\] for logits",
         ),
-        (np.zeros((50, 2, 2), int), ValueError, r"`targets` have the shape \(\d+, 2, 2\)"),
+        (TARGETS[:, None], ValueError, r"shape \[batch, 1\] .* Use targets\[:, 0\]"),
+        (np.zeros((50, 2, 2), int), ValueError, r"`targets` have the shape \[batch, 2, 2\]"),
     ],
 )
 @pytest.mark.parametrize(
@@ -252,6 +259,58 @@ def test_ctrl_c_says_what_was_done_and_keeps_it() -> None:
         jinterp.fold({"mean": stream.mean(logit_0)}, *identity(4), ds)
     assert caught.value.num_examples == 20
     assert caught.value.results["mean"] == pytest.approx(LOGITS[:20, 0].mean(), rel=1e-5)
+
+
+def test_ctrl_c_before_the_first_batch_is_a_plain_one() -> None:
+    def stopped():
+        yield LOGITS[0], TARGETS[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        jinterp.evaluate(*identity(4), jinterp.batches(stopped(), 4))
+    assert not isinstance(caught.value, jinterp.Interrupted)
+
+
+def test_a_stream_may_fill_one_buffer_again_and_again() -> None:
+    def refilled():
+        buffer = np.empty((64, 4), np.float32)
+        for label in range(40):
+            buffer[:] = 9 * np.eye(4, dtype=np.float32)[label % 4]
+            yield buffer, np.full(64, label % 4)
+
+    matrix = jinterp.confusion_matrix(*identity(4), jinterp.batches(refilled(), 64))
+    assert np.trace(matrix) == matrix.sum() == 40 * 64
+
+
+def test_a_check_that_proved_nothing_is_made_again() -> None:
+    def apply_fn(variables, x):
+        return in_training(variables, x)
+
+    jinterp.confusion_matrix(apply_fn, VARIABLES, jinterp.batches((X[:1], Y[:1]), 16))
+    with pytest.raises(ValueError, match="mixes the examples"):
+        jinterp.confusion_matrix(apply_fn, VARIABLES, jinterp.batches((X, Y), 16))
+
+
+def test_preprocessing_that_mixes_examples_is_named() -> None:
+    ds = jinterp.batches((LOGITS, TARGETS), 16, preprocess=lambda x: x - x.mean(0, keepdims=True))
+    with pytest.raises(ValueError, match="mixes the examples"):
+        jinterp.confusion_matrix(*identity(4), ds)
+
+
+def test_the_users_mesh_context_changes_nothing() -> None:
+    expected = jinterp.confusion_matrix(*identity(4), (LOGITS, TARGETS))
+    with jax.set_mesh(jax.make_mesh((4,), ("data",))):
+        found = jinterp.confusion_matrix(*identity(4), (LOGITS, TARGETS))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_parameters_sharded_on_another_mesh_are_named() -> None:
+    sharding = NamedSharding(jax.make_mesh((4,), ("model",)), PartitionSpec(None, "model"))
+    params = jax.device_put(jnp.eye(4), sharding)
+    with pytest.raises(ValueError, match="`params` are sharded on a mesh with the axes"):
+        jinterp.confusion_matrix(
+            linear, params, (LOGITS, TARGETS), mesh=jax.make_mesh((4,), ("data",))
+        )
 
 
 def test_an_error_in_the_data_reaches_the_caller() -> None:

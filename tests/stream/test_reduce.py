@@ -89,12 +89,29 @@ def test_top_k_keeps_minus_infinity_before_padding() -> None:
     assert run(stream.top_k(first, 5), logits, 4, 1).indices.tolist() == [0, 1, 2]
 
 
-def test_counts_do_not_overflow_32_bits() -> None:
-    reducer = stream.counts(target, 1)
-    full = (np.array([2**32 - 1], np.uint32), np.array([0], np.uint32))
-    one = (np.array([1], np.uint32), np.array([0], np.uint32))
-    merged = jax.device_get(jax.jit(reducer.merge)(full, one))
-    assert reducer.finalize(merged).tolist() == [2**32]
+def first_half(batch: Batch, logits: jax.Array) -> jax.Array:
+    return logits[:, 0].astype(jnp.float16)
+
+
+def is_first(batch: Batch, logits: jax.Array) -> jax.Array:
+    return logits.argmax(1) == 0
+
+
+def test_values_may_be_booleans_integers_or_half_precision() -> None:
+    logits, _ = labelled_logits(40, NUM_CLASSES)
+    share = (logits.argmax(1) == 0).mean()
+    assert run(stream.mean(is_first), logits, 16, 1) == pytest.approx(share, rel=1e-6)
+    assert run(stream.mean(target), logits, 16, 1) == pytest.approx((np.arange(40) % 3).mean())
+    half = run(stream.mean(first_half), logits, 16, 1)
+    assert half == pytest.approx(logits[:, 0].mean(), rel=1e-2)
+    top = run(stream.top_k(is_first, 3), logits, 16, 1)
+    assert top.indices.tolist() == np.flatnonzero(logits.argmax(1) == 0)[:3].tolist()
+
+
+def test_small_integer_cells_do_not_overflow() -> None:
+    ds = (np.zeros((300, 2), np.float32), (np.arange(300) % 2).astype(np.uint8))
+    found = jinterp.fold({"it": stream.counts(target, 256)}, *identity(2), ds)["it"]
+    assert found.tolist() == [150, 150] + [0] * 254
 
 
 def test_moments_lose_nothing_over_many_batches() -> None:
