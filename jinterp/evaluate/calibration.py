@@ -101,7 +101,8 @@ def calibration_of(
     if len(confidences) == 0:
         raise ValueError("there are no examples with finite logits; calibration needs one.")
     edges = np.linspace(0, 1, num_bins + 1).astype(confidences.dtype)
-    by_width = np.clip(np.searchsorted(edges, confidences, side="left") - 1, 0, num_bins - 1)
+    bin_above = np.asarray(np.searchsorted(edges, confidences, side="left"))
+    by_width = np.clip(bin_above - 1, 0, num_bins - 1)
     bins = _bins(confidences, correct, by_width, num_bins)._replace(
         lower=edges[:-1], upper=edges[1:]
     )
