@@ -50,7 +50,7 @@ def main() -> None:
     batches = padded_batches(images)
 
     @jax.jit
-    def forward(variables, x):  # type: ignore[no-untyped-def]
+    def forward(variables, x):
         return module.apply(variables, preprocess(x))
 
     def one_at_a_time() -> np.ndarray:

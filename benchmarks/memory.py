@@ -35,7 +35,7 @@ class Stream:
             yield images, np.zeros(BLOCK, np.int32)
 
 
-def apply_fn(params, x):  # type: ignore[no-untyped-def]
+def apply_fn(params, x):
     return x.astype(np.float32).reshape(len(x), -1) @ params
 
 

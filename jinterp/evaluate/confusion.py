@@ -56,7 +56,7 @@ def confusion_matrix(
 
     Returns:
         `[classes, classes]` int64, counted by segment_sum on the device. Examples whose logits are
-        NaN or +inf stand in no cell, and a warning says how many there are.
+        NaN, +inf or only −inf stand in no cell, and a warning says how many there are.
 
     Raises:
         ValueError: `num_classes` is less than the logits have, or a target is out of range.

@@ -37,8 +37,8 @@ class Evaluation(NamedTuple):
 
     Attributes:
         num_examples: how many examples there were.
-        num_unpredicted: how many have NaN or +inf logits, and so no prediction; they stand in
-            `predictions`, and in nothing that needs a probability.
+        num_unpredicted: how many have NaN, +inf or only −inf logits, and no prediction; they stand
+            in `predictions`, and in nothing that needs a probability.
         num_non_finite_inputs: how many inputs have a NaN or Inf.
         accuracy: the share of right predictions; no prediction is not right.
         mean_loss: the mean loss, NaN if one is.

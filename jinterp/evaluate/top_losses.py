@@ -32,7 +32,7 @@ class TopLosses(NamedTuple):
         losses: `[k]`.
         indices: `[k]` dataset indices.
         targets: `[k]` actual classes; multi-label: `[k, classes]`.
-        predictions: `[k]` predicted classes, −1 where the logits are NaN or +inf; multi-label:
+        predictions: `[k]` predicted classes, −1 where they are NaN, +inf or only −inf; multi-label:
             `[k, classes]`, 1 where the logit is positive.
         target_probabilities: `[k]`, the probability given to the target.
         prediction_probabilities: `[k]`, the probability given to the prediction.

@@ -12,7 +12,7 @@ from jax.stages import Compiled
 
 from jinterp import _check
 from jinterp._types import ApplyFn, Batch, Params
-from jinterp.data.batches import Batches, batches, peek
+from jinterp.data.batches import DEFAULT_BATCH_SIZE, Batches, batches, peek
 from jinterp.stream.memory import choose_batch_size, num_lanes
 from jinterp.stream.mesh import Placement, gather_rows, local_rows, place
 from jinterp.stream.progress import progress_bar
@@ -160,7 +160,7 @@ def _plan(run: Run, dataset: Batches) -> tuple[_Plan, Iterator[Batch]]:
     device = placement.mesh.local_devices[0]
     # Programs with collectives must be launched in one order on every device: one lane.
     lanes = 1 if placement.mesh.size > 1 else num_lanes(device)
-    first, blocks = peek(dataset.source.blocks(dataset.batch_size or 256))
+    first, blocks = peek(dataset.source.blocks(dataset.batch_size or DEFAULT_BATCH_SIZE))
     compile_at = functools.partial(run.compile, first)
     batch_size = dataset.batch_size or choose_batch_size(
         compile_at,
