@@ -1,5 +1,8 @@
 """Pictures of what the other rooms found; the only room that imports matplotlib."""
 
+from jinterp.plot.attribution import attribution as attribution
+from jinterp.plot.attribution_grid import attribution_grid as attribution_grid
+from jinterp.plot.class_attributions import class_attributions as class_attributions
 from jinterp.plot.confusion_matrix import confusion_matrix as confusion_matrix
 from jinterp.plot.most_confused import most_confused as most_confused
 from jinterp.plot.multi_losses import multi_losses as multi_losses
@@ -8,4 +11,6 @@ from jinterp.plot.reliability import reliability as reliability
 from jinterp.plot.results import results as results
 from jinterp.plot.risk_coverage import risk_coverage as risk_coverage
 from jinterp.plot.score_distributions import score_distributions as score_distributions
+from jinterp.plot.tokens import tokens as tokens
+from jinterp.plot.tokens_html import tokens_html as tokens_html
 from jinterp.plot.top_losses import top_losses as top_losses

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.transforms import Bbox
 
 AnyFigure = Figure | SubFigure
 
@@ -33,15 +35,23 @@ def panel(ax: Axes | None, size: tuple[float, float]) -> Axes:
 
 
 def grid(
-    fig: AnyFigure | None, num_panels: int, size: tuple[float, float]
+    fig: AnyFigure | None,
+    num_panels: int,
+    size: tuple[float, float],
+    columns: int | None = None,
+    below: float = 0.0,
 ) -> tuple[AnyFigure, list[Axes]]:
-    """Axes for each panel, in the figure given or in a new one of `size` inches a panel."""
-    columns = min(math.ceil(math.sqrt(num_panels)), _MOST_COLUMNS)
+    """Axes for each panel, in the figure given or in a new one.
+
+    That has `size` inches a panel, and `below` them inches for what is said of all panels.
+    """
+    columns = columns or min(math.ceil(math.sqrt(num_panels)), _MOST_COLUMNS)
     rows = math.ceil(num_panels / columns)
     if fig is None:
         import matplotlib.pyplot as plt
 
-        fig = plt.figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+        inches = (size[0] * columns, size[1] * rows + below)
+        fig = plt.figure(figsize=inches, layout="constrained")
     return fig, [fig.add_subplot(rows, columns, number + 1) for number in range(num_panels)]
 
 
@@ -93,3 +103,27 @@ def _round_step(num_classes: int) -> int:
 def frameless(ax: Axes, *sides: str) -> None:
     """Take away the lines around the axes on these sides; by default above and right."""
     ax.spines[list(sides or ("top", "right"))].set_visible(False)
+
+
+class RoomBelow(Artist):
+    """Nothing to see: keeps the room of what hangs below a picture, however small its axes.
+
+    The layout engine takes the picture to fill its cell, and so what hangs below a picture that
+    does not to need less room than it does once the cell has shrunk.
+    """
+
+    def __init__(self, ax: Axes, below: Axes) -> None:
+        """Keep room in `ax` for its inset `below`."""
+        super().__init__()
+        self._ax, self._below = ax, below
+        ax.add_artist(self)
+        self.set_clip_on(False)
+
+    def get_tightbbox(self, renderer: Any = None) -> Bbox | None:
+        """Two pixels wide, from the cell's bottom down to where the inset would end."""
+        figure, inset = self._ax.get_figure(), self._below.get_tightbbox(renderer)
+        if figure is None or inset is None:
+            return None
+        cell = figure.transSubfigure.transform_bbox(self._ax.get_position(original=True))
+        depth = self._ax.bbox.y0 - inset.y0
+        return Bbox.from_extents(cell.x0, cell.y0 - depth, cell.x0 + 2, cell.y0)

@@ -1,14 +1,19 @@
 """The examples with the largest losses, as a grid of pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from jinterp.evaluate import TopLosses
 from jinterp.plot._figures import AnyFigure, grid
+from jinterp.plot._heat import draw_panel, one_for_each, say_once
 from jinterp.plot._labels import class_label, names_cover, share, title
 from jinterp.plot._pictures import draw
+
+_MOST_COLUMNS = 6  # of pictures with their explanations
+_PERCENTILE = 99.0
 
 
 def top_losses(
@@ -16,6 +21,7 @@ def top_losses(
     images: Any,
     *,
     class_names: Sequence[str] | None = None,
+    explanations: Mapping[str, Any] | None = None,
     fig: AnyFigure | None = None,
 ) -> AnyFigure:
     """The examples of `jinterp.top_losses`, each titled with what the model said of it.
@@ -26,15 +32,20 @@ def top_losses(
             with 1, 3 or 4 channels last, or with 1 or 3 channels first. uint8 is taken from 0 to
             255; other numbers from 0 to 1 if all are in it, and scaled to their own range
             otherwise, each image by itself. NaN and infinite pixels are orange. A signal
-            `[length]` is drawn as a line; of anything else the shape is written.
+            `[length]`, or with up to 16 channels and 8 times as many steps, is drawn as lines; of
+            anything else the shape is written.
         class_names: names of the classes; None numbers them.
+        explanations: from a title to the attributions `[k, ...]` of these examples, each as
+            `jinterp.plot.attribution` takes them; a map for each title is drawn beside each
+            picture, clipped at the 99th percentile of its own |values|.
         fig: where to draw; None makes a figure.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: there is another number of images than of losses, or a class without a name.
+        ValueError: there is another number of images or of explanations than of losses, a class
+            without a name, or an explanation that `jinterp.plot.attribution` would refuse.
 
     >>> import numpy as np
     >>> one = np.array([1])
@@ -57,11 +68,31 @@ def top_losses(
     if num == 0:
         raise ValueError("`top` has no examples; expected at least one.")
     names_cover(class_names, np.asarray(top.targets), np.asarray(top.predictions))
-    fig, panels = grid(fig, num, (2.0, 3.05))
+    if explanations is None:
+        fig, panels = grid(fig, num, (2.0, 3.05))
+    else:
+        one_for_each(explanations, num, "explanations")
+        fig, panels = _explained(fig, images, explanations)
     for position, ax in enumerate(panels):
         draw(ax, images[position])
         title(ax, fig, _lines(top, position, class_names))
     return fig
+
+
+def _explained(
+    fig: AnyFigure | None, images: Any, explanations: Mapping[str, Any]
+) -> tuple[AnyFigure, list[Axes]]:
+    """Draw the explanations; the panels left for the pictures, each before its explanations."""
+    each, num = 1 + len(explanations), len(images)
+    columns = each * min(max(_MOST_COLUMNS // each, 1), num)
+    fig, panels = grid(fig, num * each, (2.0, 3.2), columns, below=0.3)
+    for position in range(num):
+        beside = panels[position * each + 1 : (position + 1) * each]
+        for ax, (name, maps) in zip(beside, explanations.items(), strict=True):
+            draw_panel(ax, maps[position], images[position], _PERCENTILE)
+            title(ax, fig, [name])
+    say_once(fig, [maps[0] for maps in explanations.values()], images[0], _PERCENTILE)
+    return fig, panels[::each]
 
 
 def _lines(top: TopLosses, position: int, class_names: Sequence[str] | None) -> list[str]:

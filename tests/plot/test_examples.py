@@ -177,8 +177,8 @@ def test_the_range_of_an_image(image: Any, expected: list[float]) -> None:
 def test_pixels_that_are_not_finite_are_orange_and_leave_the_range_alone() -> None:
     image = np.array([[-1.0, np.nan], [np.inf, 1.0]])
     shown = drawn(image).images[0].get_array()
-    np.testing.assert_allclose(shown[0, 1], _pictures._NOT_FINITE)
-    np.testing.assert_allclose(shown[1, 0], _pictures._NOT_FINITE)
+    np.testing.assert_allclose(shown[0, 1], _pictures.NOT_FINITE)
+    np.testing.assert_allclose(shown[1, 0], _pictures.NOT_FINITE)
     np.testing.assert_allclose(shown[[0, 1], [0, 1], 0], [0, 1])
     assert drawn(np.full((2, 2, 3), np.nan)).images
 
@@ -189,6 +189,19 @@ def test_a_signal_is_a_line(shape: tuple[int, ...]) -> None:
     signal.ravel()[3] = np.nan
     ax = drawn(signal)
     np.testing.assert_allclose(ax.lines[0].get_ydata(), signal.ravel(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(40, 3), (3, 40), (128, 16)])
+def test_a_signal_of_several_channels_is_as_many_lines(shape: tuple[int, int]) -> None:
+    signal = np.random.default_rng(0).random(shape)
+    lines = drawn(signal).lines
+    found = np.stack([line.get_ydata() for line in lines], axis=-1)
+    np.testing.assert_allclose(found, signal if shape[0] > shape[1] else signal.T, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(23, 3), (136, 17)])
+def test_a_long_picture_is_no_signal(shape: tuple[int, int]) -> None:
+    assert drawn(np.zeros(shape)).images
 
 
 @pytest.mark.parametrize(
