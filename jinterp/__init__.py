@@ -5,11 +5,16 @@ from jinterp._types import Batch as Batch
 from jinterp.model import Model as Model
 from jinterp.model import from_linen as from_linen
 from jinterp.model import from_nnx as from_nnx
+from jinterp.model import layers as layers
+from jinterp.model import activations as activations
+from jinterp.model import tap as tap
 from jinterp.model import logit as logit
 from jinterp.model import probability as probability
 from jinterp.model import log_probability as log_probability
 from jinterp.model import margin as margin
 from jinterp.model import loss as loss
+from jinterp.model import channel as channel
+from jinterp.model import neuron as neuron
 
 # The data, and the pass over it.
 from jinterp.data import batches as batches
@@ -31,6 +36,42 @@ from jinterp.evaluate import score_distributions as score_distributions
 from jinterp.evaluate import risk_coverage as risk_coverage
 from jinterp.evaluate import error_analysis as error_analysis
 from jinterp.evaluate import evaluate as evaluate
+
+# Why: at the input,
+from jinterp.attribution import gradient as gradient
+from jinterp.attribution import saliency as saliency
+from jinterp.attribution import input_x_gradient as input_x_gradient
+from jinterp.attribution import integrated_gradients as integrated_gradients
+from jinterp.attribution import adaptive_integrated_gradients as adaptive_integrated_gradients
+from jinterp.attribution import expected_gradients as expected_gradients
+from jinterp.attribution import idgi as idgi
+from jinterp.attribution import blur_integrated_gradients as blur_integrated_gradients
+from jinterp.attribution import guided_integrated_gradients as guided_integrated_gradients
+
+# at a layer,
+from jinterp.attribution import grad_cam as grad_cam
+from jinterp.attribution import grad_cam_plus_plus as grad_cam_plus_plus
+from jinterp.attribution import xgrad_cam as xgrad_cam
+from jinterp.attribution import hires_cam as hires_cam
+from jinterp.attribution import layer_cam as layer_cam
+from jinterp.attribution import eigen_cam as eigen_cam
+from jinterp.attribution import score_cam as score_cam
+from jinterp.attribution import ablation_cam as ablation_cam
+from jinterp.attribution import conductance as conductance
+from jinterp.attribution import internal_influence as internal_influence
+from jinterp.attribution import attention_maps as attention_maps
+from jinterp.attribution import attention_rollout as attention_rollout
+from jinterp.attribution import rollout as rollout
+
+# other explainers made of these, and what is done with their values.
+from jinterp.attribution import smooth as smooth
+from jinterp.attribution import at_layer as at_layer
+from jinterp.attribution import each_class as each_class
+from jinterp.attribution import truncate as truncate
+from jinterp.attribution import completeness_gap as completeness_gap
+from jinterp.attribution import aggregate as aggregate
+from jinterp.attribution import upsample as upsample
+from jinterp.attribution import normalize as normalize
 
 # One pass kept, and its pictures.
 from jinterp import plot as plot

@@ -26,15 +26,7 @@ _EVALUATION_MODE = (
 def logits_of(apply_fn: ApplyFn, params: Params, x: Inputs) -> jax.ShapeDtypeStruct:
     """The abstract logits `[batch, classes]` of abstract inputs, or a named error."""
     batch_size = jax.tree.leaves(x)[0].shape[0]
-    logits = _traced(apply_fn, params, x)
-    if not hasattr(logits, "shape"):
-        kind = type(logits).__name__
-        size = f" of {len(logits)}" if isinstance(logits, tuple | list | dict) else ""
-        raise TypeError(
-            f"`apply_fn` returned a {kind}{size}; expected one array of logits [batch, classes]. "
-            f"Wrap it: def apply_fn(params, x): return model(params, x)[0]. If it came from "
-            f"mutable=..., leave that out. {_EVALUATION_MODE}"
-        )
+    logits = outputs_of(apply_fn, params, x)
     if len(logits.shape) != 2 or logits.shape[0] != batch_size:
         raise ValueError(
             f"`apply_fn` returned logits of shape {logits.shape} for a batch of {batch_size}; "
@@ -52,6 +44,78 @@ def logits_of(apply_fn: ApplyFn, params: Params, x: Inputs) -> jax.ShapeDtypeStr
             "jnp.pad(apply_fn(params, x), ((0, 0), (1, 0)))."
         )
     return logits
+
+
+def outputs_of(apply_fn: ApplyFn, params: Params, x: Inputs) -> Any:
+    """The abstract output of abstract inputs, one array, or a named error."""
+    outputs = _traced(apply_fn, params, x)
+    if not hasattr(outputs, "shape"):
+        kind = type(outputs).__name__
+        size = f" of {len(outputs)}" if isinstance(outputs, tuple | list | dict) else ""
+        raise TypeError(
+            f"`apply_fn` returned a {kind}{size}; expected one array of logits [batch, classes]. "
+            f"Wrap it: def apply_fn(params, x): return model(params, x)[0]. If it came from "
+            f"mutable=..., leave that out. {_EVALUATION_MODE}"
+        )
+    return outputs
+
+
+def num_examples(x: Inputs) -> int:
+    """The leading axis that all inputs share."""
+    shapes = [leaf.shape for leaf in jax.tree.leaves(x)]
+    if not shapes or any(len(shape) == 0 for shape in shapes):
+        raise ValueError(
+            f"`x` has the shapes {shapes}; expected arrays [batch, ...]. Use x[None] for one "
+            "example."
+        )
+    if len({shape[0] for shape in shapes}) > 1:
+        raise ValueError(
+            f"`x` has the shapes {shapes}; expected arrays that share the leading axis, one row an "
+            "example."
+        )
+    if shapes[0][0] == 0:
+        raise ValueError(f"`x` has the shape {shapes[0]}: no example; expected at least one.")
+    return shapes[0][0]
+
+
+def is_differentiable(x: Inputs) -> None:
+    for leaf in jax.tree.leaves(x):
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            continue
+        advice = (
+            "Preprocess the images to floats first."
+            if leaf.dtype == jnp.uint8
+            else "Explain token numbers at the embedding: "
+            "jinterp.at_layer(jinterp.gradient, 'embed')(apply_fn, params, x)."
+        )
+        raise TypeError(
+            f"`x` is {leaf.dtype}, by which no gradient exists; expected floating point. {advice}"
+        )
+
+
+def target_in_range(target: Any, num_classes: int) -> None:
+    """The classes to explain exist; under a transform their values are not known."""
+    if isinstance(target, jax.core.Tracer):
+        return
+    target = np.asarray(target)
+    wrong = (target < 0) | (target >= num_classes)
+    if wrong.any():
+        raise ValueError(
+            f"`target` has the class {target[wrong][0]} for the example "
+            f"{np.argwhere(wrong)[0][0]}; expected 0 to {num_classes - 1}."
+        )
+
+
+def scores_of(score: Any, outputs: Any, target: Any, num_examples: int) -> None:
+    """A score is one floating-point number an example, or a named error."""
+    found = jax.eval_shape(score, outputs, target)
+    shape = getattr(found, "shape", None)
+    if shape != (num_examples,) or not jnp.issubdtype(found.dtype, jnp.floating):
+        returned = _describe(found) if shape is not None else found
+        raise ValueError(
+            f"`score` ({name_of(score)}) returned {returned} for outputs {_describe(outputs)}; "
+            f"expected one floating-point number an example, [{num_examples}]."
+        )
 
 
 def _traced(apply_fn: ApplyFn, params: Params, x: Inputs) -> Any:
@@ -168,9 +232,9 @@ def num_names_match(num_names: int, num_classes: int) -> None:
         )
 
 
-def at_least_one(name: str, value: int) -> None:
+def at_least_one(name: str, value: int, usual: int = 9) -> None:
     if value < 1:
-        raise ValueError(f"`{name}` is {value}; expected at least 1. Try 9.")
+        raise ValueError(f"`{name}` is {value}; expected at least 1. Try {usual}.")
 
 
 def at_most_dataset(k: int, num_examples: int | None) -> None:
@@ -242,3 +306,44 @@ def name_of(function: Callable[..., Any]) -> str:
 
 def _describe(struct: Any) -> str:
     return f"{struct.dtype}[{','.join(map(str, struct.shape))}]"
+
+
+def is_key(key: Any) -> None:
+    """A random key, new style or old."""
+    dtype = getattr(key, "dtype", None)
+    if dtype is None or not (jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype == jnp.uint32):
+        raise TypeError(
+            f"`key` is {key!r}; expected a random key, since the result is sampled. "
+            "Use jax.random.key(0)."
+        )
+
+
+def has_space(leaf: Any, name: str) -> None:
+    if leaf.ndim < 3:
+        raise ValueError(
+            f"`{name}` has the shape {leaf.shape}; expected [batch, *space, channels], with at "
+            "least one axis in space."
+        )
+
+
+def within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"`{name}` is {value}; expected {low:g} to {high:g}.")
+
+
+def one_target(target: Any) -> None:
+    """One class an example, where the method cannot share its work among several."""
+    if target is not None and target.ndim == 2:
+        raise ValueError(
+            f"`target` has the shape {target.shape}; expected one class an example here. Call it "
+            "once for each class."
+        )
+
+
+def is_concrete(name: str, tree: Any) -> None:
+    """The function looks at values, so no transform may hide them."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree)):
+        raise TypeError(
+            f"`{name}` was called under jit, vmap or grad, which hides the values it decides by. "
+            "Call it from outside, or use integrated_gradients."
+        )

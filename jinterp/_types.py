@@ -19,11 +19,18 @@ Logits = Float[Array, "batch classes"]
 ApplyFn = Callable[[Params, Inputs], Array]
 """The model: `apply_fn(params, x) -> logits`."""
 
-Target = int | Int[Array, " batch"] | Int[np.ndarray, " batch"] | None
-"""What to explain: None (the predicted class), one class for all, or one class for each example."""
+Target = int | Int[Array, "*batch"] | Int[np.ndarray, "*batch"] | None
+"""What to explain: None (the predicted class), one class for all, one for each example `[batch]`,
+or, for explainers, several for each `[batch, targets]`."""
 
 Score = Callable[[Logits, Target], Float[Array, " batch"]]
 """In which number to explain: `score(logits, target) -> [batch]`."""
+
+Baseline = Any
+"""Where a path starts: a number, one example, one for each, or a list of such."""
+
+Explainer = Callable[..., Any]
+"""`explain(apply_fn, params, x, target=None, *, ...) -> values`, with the leading axis of `x`."""
 
 PreprocessFn = Callable[[Inputs], Inputs]
 """Runs on the device, inside the compiled step, between the data and the model."""

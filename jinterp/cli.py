@@ -1,18 +1,22 @@
-"""The command line: `jinterp demo`, `jinterp evaluate`, `jinterp report`."""
+"""The command line: `jinterp demo`, `jinterp evaluate`, `jinterp explain`, `jinterp report`."""
 
 import functools
 import importlib
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+import jax
 import numpy as np
 
+from jinterp import attribution, plot
 from jinterp import demo as demonstration
+from jinterp._types import PreprocessFn
 from jinterp.data import Batches, batches
 from jinterp.data.folders import ImageFolder
 from jinterp.evaluate import Evaluation
@@ -102,6 +106,90 @@ def evaluate(out: str | None, as_json: bool, **options: Any) -> None:
     interpretation.print_classification_report()
 
 
+_MAPS = (
+    attribution.grad_cam,
+    attribution.grad_cam_plus_plus,
+    attribution.xgrad_cam,
+    attribution.hires_cam,
+    attribution.layer_cam,
+    attribution.eigen_cam,
+    attribution.score_cam,
+    attribution.ablation_cam,
+)
+_AT_INPUT = (
+    attribution.gradient,
+    attribution.saliency,
+    attribution.input_x_gradient,
+    attribution.integrated_gradients,
+    attribution.idgi,
+    attribution.blur_integrated_gradients,
+    attribution.guided_integrated_gradients,
+)
+_EXPLAINERS = {explainer.__name__: explainer for explainer in (*_MAPS, *_AT_INPUT)}
+
+
+@cli.command()
+@_interpretation_options
+@click.option(
+    "--method", type=click.Choice(list(_EXPLAINERS)), default="grad_cam", show_default=True
+)
+@click.option("--layer", help="Where a class activation map lies. Default: the last in space.")
+@click.option("--indices", help="Dataset indices, separated by commas. Default: the top losses.")
+@click.option("--top", type=click.IntRange(min=1), default=9, show_default=True)
+@click.option("--out", default="jinterp-explain", show_default=True, help="Folder to write to.")
+def explain(
+    method: str, layer: str | None, indices: str | None, top: int, out: str, **options: Any
+) -> None:
+    """Show what speaks for the class predicted, and for the actual one.
+
+    Writes explanations.png, and explanations.npz with the values.
+    """
+    folder = writable_folder(out)
+    explainer = _EXPLAINERS[method]
+    if layer is not None:
+        if explainer not in _MAPS:
+            raise click.UsageError(f"--layer is for class activation maps, not for {method}.")
+        explainer = functools.partial(explainer, layer=layer)
+    chosen = None if indices is None else _numbers(indices)
+    preprocess = None if explainer in _MAPS or layer else _as_float
+    interpretation = _interpret(**options, preprocess=preprocess)
+    if chosen is None:
+        chosen = interpretation.top_losses(top).indices.tolist()
+    _all_exist(chosen, interpretation.evaluation.num_examples)
+    rows = interpretation.evaluation.predictions.rows(np.asarray(chosen))
+    found = interpretation.explain_both(chosen, explainer)
+    columns: dict[str, Any] = {name.replace(" ", "_"): values for name, values in found.items()}
+    columns |= {name: getattr(rows, name) for name in ("indices", "predictions", "targets")}
+    np.savez_compressed(folder / "explanations.npz", **columns)
+    figure = interpretation.plot_explanations(chosen, found)
+    (folder / "explanations.png").write_bytes(plot.png(figure))
+    click.echo(f"{method} of {len(chosen)} examples: {folder / 'explanations.png'}")
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise click.UsageError(
+            f"--indices is {text!r}; expected whole numbers separated by commas, such as 3,17."
+        ) from None
+
+
+def _all_exist(indices: list[int], num_examples: int) -> None:
+    wrong = [index for index in indices if not 0 <= index < num_examples]
+    if wrong:
+        raise click.UsageError(
+            f"--indices has {wrong[0]}; the dataset has the examples 0 to {num_examples - 1}."
+        )
+
+
+def _as_float(x: Any) -> Any:
+    """Integer images as floats of the same values, by which a gradient exists."""
+    return jax.tree.map(
+        lambda leaf: leaf.astype(jax.numpy.promote_types(leaf.dtype, jax.numpy.float32)), x
+    )
+
+
 @cli.command()
 @_interpretation_options
 @click.option("--out", default="jinterp-report", show_default=True, help="Folder to write to.")
@@ -126,12 +214,15 @@ def _interpret(
     class_names: str | None,
     batch_size: int | None,
     image_size: int | None,
+    preprocess: PreprocessFn | None = None,
 ) -> ClassificationInterpretation:
     model = load_model(model_path)
     if checkpoint:
         model = model._replace(params=restore_params(checkpoint, model.params))
     loaded = load_data(data, image_size)
-    ds: Batches = batches(loaded.ds, batch_size, inputs=inputs, targets=targets)
+    ds: Batches = batches(
+        loaded.ds, batch_size, inputs=inputs, targets=targets, preprocess=preprocess
+    )
     names = class_names.split(",") if class_names else loaded.class_names
     return ClassificationInterpretation.from_model(*model, ds, class_names=names)
 
@@ -224,7 +315,8 @@ def _(value: float) -> float | None:
 
 
 def main() -> None:
-    """Run the command line: errors are one line, Ctrl-C says what was done."""
+    """Run the command line: errors and warnings are one line, Ctrl-C says what was done."""
+    warnings.formatwarning = lambda message, *_, **__: f"jinterp: warning: {message}\n"
     try:
         sys.exit(cli.main(standalone_mode=False))
     except click.ClickException as error:

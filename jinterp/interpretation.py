@@ -2,7 +2,8 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jinterp import plot, report
-from jinterp._types import ApplyFn, LossFn, Params
+from jinterp._types import ApplyFn, Explainer, LossFn, Params, Target
+from jinterp.attribution import grad_cam
 from jinterp.data import Batches, batches
 from jinterp.evaluate import (
     Calibration,
@@ -28,7 +30,8 @@ from jinterp.evaluate import (
     score_distributions,
 )
 from jinterp.evaluate.calibration import calibration_of
-from jinterp.evaluate.top_losses import top_of
+from jinterp.evaluate.top_losses import outcomes_of, top_of
+from jinterp.model import Model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,11 +39,12 @@ class ClassificationInterpretation:
     """Where a classifier fails: one pass over a dataset, kept.
 
     It holds numbers, about 30 bytes an example, and no inputs: pictures are fetched again by
-    dataset index.
+    dataset index, and only explanations run the model again.
 
     Attributes:
         evaluation: what the pass found.
         dataset: where inputs are fetched from.
+        model: what was interpreted.
 
     >>> import jax.numpy as jnp, numpy as np
     >>> def apply_fn(params, x):
@@ -53,6 +57,7 @@ class ClassificationInterpretation:
 
     evaluation: Evaluation
     dataset: Batches
+    model: Model
 
     @classmethod
     def from_model(
@@ -87,7 +92,7 @@ class ClassificationInterpretation:
             mesh=mesh,
             progress=progress,
         )
-        return cls(found, dataset)
+        return cls(found, dataset, Model(apply_fn, params))
 
     def __repr__(self) -> str:
         return f"ClassificationInterpretation({self.evaluation!r})"
@@ -101,12 +106,90 @@ class ClassificationInterpretation:
         """The k examples with the largest (or smallest) losses."""
         return top_of(self.evaluation.predictions, k, largest=largest)
 
-    def plot_top_losses(self, k: int = 9, *, largest: bool = True, fig: Any = None) -> Any:
-        """A grid of them: prediction / actual / loss / p(prediction) / p(actual)."""
+    def plot_top_losses(
+        self,
+        k: int = 9,
+        *,
+        largest: bool = True,
+        explain: Explainer | None = None,
+        fig: Any = None,
+    ) -> Any:
+        """A grid of them: prediction / actual / loss / p(prediction) / p(actual).
+
+        With `explain`, such as `jinterp.grad_cam`, each has a map of what speaks for the class
+        predicted, and one for the actual class.
+        """
         top = self.top_losses(k, largest=largest)
+        explanations = None if explain is None else self.explain_both(top.indices, explain)
+        return self._plot(top, explanations, fig)
+
+    def _plot(self, top: TopLosses, explanations: Any, fig: Any) -> Any:
         return plot.top_losses(
-            top, self._inputs(top.indices), class_names=self.class_names, fig=fig
+            top,
+            self._inputs(top.indices),
+            class_names=self.class_names,
+            explanations=explanations,
+            fig=fig,
         )
+
+    def plot_explanations(
+        self,
+        indices: Sequence[int] | np.ndarray,
+        explanations: Mapping[str, Any],
+        *,
+        fig: Any = None,
+    ) -> Any:
+        """These examples, titled as the top losses are, beside what `explain_both` returned."""
+        rows = outcomes_of(self.evaluation.predictions.rows(np.asarray(indices, int)))
+        return self._plot(rows, explanations, fig)
+
+    def explain(
+        self, indices: Sequence[int] | np.ndarray, explain: Explainer, target: Target = None
+    ) -> Any:
+        """What an explainer says of these examples.
+
+        Args:
+            indices: dataset indices.
+            explain: any explainer, such as `jinterp.integrated_gradients`.
+            target: the class to explain, as the explainer takes it; None is the predicted one.
+
+        Returns:
+            The explainer's values, in the order of `indices`, for the inputs after `preprocess`.
+
+        Raises:
+            ValueError: as the explainer does, or the inputs have different shapes.
+        """
+        inputs = self._inputs(indices)
+        shapes = {str(jax.tree.map(np.shape, each)) for each in inputs}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"the examples have the shapes {', '.join(sorted(shapes))}; expected one. Explain "
+                "them one shape at a time."
+            )
+        x = jax.tree.map(lambda *rows: np.stack(rows), *inputs)
+        if self.dataset.preprocess is not None:
+            x = jax.jit(self.dataset.preprocess)(x)
+        return explain(*self.model, x, target)
+
+    def explain_both(
+        self, indices: Sequence[int] | np.ndarray, explain: Explainer
+    ) -> dict[str, Any]:
+        """What an explainer says of these examples, for two classes each.
+
+        Args:
+            indices: dataset indices.
+            explain: any explainer, such as `jinterp.grad_cam`.
+
+        Returns:
+            `"for the prediction"` and `"for the actual class"`: its values `[examples, ...]`. An
+            example without a prediction is explained for the first class.
+        """
+        rows = self.evaluation.predictions.rows(np.asarray(indices, int))
+        classes = {
+            "for the prediction": np.maximum(rows.predictions, 0),
+            "for the actual class": rows.targets,
+        }
+        return {name: self.explain(indices, explain, each) for name, each in classes.items()}
 
     def _inputs(self, indices: Any) -> list[Any]:
         if jax.process_count() > 1:
@@ -206,12 +289,34 @@ class ClassificationInterpretation:
         *,
         title: str = "Where does the model fail?",
         notes: Sequence[str] = (),
+        explain: Explainer | None = grad_cam,
     ) -> Path:
-        """Write `report.html`, one page readable offline, and its pictures to a folder."""
+        """Write `report.html`, one page readable offline, and its pictures to a folder.
+
+        Args:
+            out: the folder, made if need be.
+            title: the heading.
+            notes: sentences to show below it.
+            explain: the explainer of the top losses; the page says why where it has no answer.
+                None leaves explanations out, and runs the model no more.
+        """
+        top = self.evaluation.top_losses
+        explanations: dict[str, Any] = {}
+        remarks = []
+        if explain is not None:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                try:
+                    explanations = self.explain_both(top.indices, explain)
+                except (TypeError, ValueError) as error:
+                    remarks = [f"No heat maps: {error}"]
+            remarks += sorted({str(warning.message) for warning in caught})
         return report.write_report(
             self.evaluation,
             out,
-            images=self._inputs(self.evaluation.top_losses.indices),
+            images=self._inputs(top.indices),
+            explanations=explanations,
+            remarks=remarks,
             title=title,
             notes=notes,
         )

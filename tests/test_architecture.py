@@ -19,6 +19,7 @@ ROOMS = (
     "data",
     "stream",
     "evaluate",
+    "attribution",
     "plot",
     "report",
     "interpretation",

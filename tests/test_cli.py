@@ -43,6 +43,14 @@ def slow(params, x):
     jax.debug.callback(lambda: time.sleep(0.5))
     return apply_fn(params, x)
 
+def seen(params, x):
+    with jax.named_scope("seen"):
+        x = jnp.tanh(x.astype(jnp.float32)) * params
+    return jnp.pad(x.mean((1, 2)), ((0, 0), (0, 2)))
+
+def make_seen():
+    return jinterp.Model(seen, jnp.ones(1))
+
 def make_slow():
     return make()._replace(apply_fn=slow)
 """
@@ -231,3 +239,54 @@ def test_an_unknown_kind_is_named(tmp_path: Path) -> None:
     path.touch()
     with pytest.raises(ValueError, match=r"expected an Orbax folder, a .msgpack or a .npz"):
         restore_params(path, PARAMS)
+
+
+IMAGES = np.random.default_rng(0).integers(0, 255, (12, 6, 5, 1)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    (folder / "mine.py").write_text(MODULE)
+    np.savez(folder / "images.npz", x=IMAGES, y=np.arange(12) % 3)
+    return folder
+
+
+OF_IMAGES = ("explain", "--model", "mine:make_seen", "--data", "images.npz")
+
+
+@pytest.mark.parametrize(
+    ("method", "shape"),
+    [("grad_cam", (3, 6, 5)), ("integrated_gradients", (3, 6, 5, 1))],
+)
+def test_explain_writes_values_and_a_picture(images: Path, method: str, shape: tuple) -> None:
+    run = jinterp(images, *OF_IMAGES, "--method", method, "--indices", "4,0,11", "--out", method)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == f"{method} of 3 examples: {method}/explanations.png\n"
+    with np.load(images / method / "explanations.npz") as found:
+        assert found["indices"].tolist() == [4, 0, 11]
+        assert found["targets"].tolist() == [1, 0, 2]
+        assert found["for_the_prediction"].shape == shape
+        # Class 0 is the only logit that sees anything.
+        at_class_0 = found["for_the_actual_class"][1]
+        assert (at_class_0 != 0).any()
+        assert not found["for_the_actual_class"][0].any()
+    with Image.open(images / method / "explanations.png") as picture:
+        assert min(picture.size) > 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--indices", "3,x"), "expected whole numbers separated by commas, such as 3,17."),
+        (("--indices", "12"), "the dataset has the examples 0 to 11."),
+        (("--layer", "sen"), "there is no layer 'sen'. Near it: 'seen'."),
+        (("--layer", "seen", "--method", "saliency"), "not for saliency."),
+        (("--method", "magic"), "'magic' is not one of 'grad_cam'"),
+    ],
+)
+def test_explain_says_what_was_wrong(images: Path, arguments: tuple, says: str) -> None:
+    run = jinterp(images, *OF_IMAGES, *arguments)
+    assert run.returncode != 0
+    assert says in " ".join(run.stderr.split())
+    assert "Traceback" not in run.stderr

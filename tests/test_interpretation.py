@@ -42,7 +42,7 @@ def test_no_question_runs_the_model_again(kept, tmp_path) -> None:
     interpretation.plot_calibration(num_bins=5, adaptive=True)
     interpretation.plot_risk_coverage()
     interpretation.plot_score_distributions()
-    interpretation.write_report(tmp_path)
+    interpretation.write_report(tmp_path, explain=None)
     jax.effects_barrier()
     assert len(runs) == seen
 
@@ -104,3 +104,65 @@ def test_k_larger_than_the_dataset_is_named(kept) -> None:
 def test_it_holds_no_inputs(kept) -> None:
     arrays = jax.tree.leaves(tuple(kept[0].evaluation.predictions))
     assert all(array.shape == (60,) for array in arrays)
+
+
+def seen(params: jax.Array, x: jax.Array) -> jax.Array:
+    """Two classes that look at the upper and at the lower half of an image."""
+    with jax.named_scope("seen"):
+        x = jnp.tanh(x) * params
+    half = x.shape[1] // 2
+    return jnp.stack([x[:, :half].mean((1, 2, 3)), x[:, half:].mean((1, 2, 3))], axis=-1)
+
+
+def to_float(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.float32) / 255
+
+
+@pytest.fixture(scope="module")
+def of_images() -> jinterp.ClassificationInterpretation:
+    images = np.random.default_rng(0).integers(1, 255, (10, 4, 6, 1)).astype(np.uint8)
+    ds = jinterp.batches((images, np.arange(10) % 2), preprocess=to_float)
+    return jinterp.ClassificationInterpretation.from_model(seen, jnp.ones(()), ds)
+
+
+def test_explanations_are_of_the_examples_asked_for(of_images) -> None:
+    indices = [7, 2, 5]
+    x = to_float(jnp.asarray(np.stack(of_images.dataset.take(indices))))
+    expected = jinterp.grad_cam(seen, jnp.ones(()), x, 1)
+    np.testing.assert_allclose(of_images.explain(indices, jinterp.grad_cam, 1), expected)
+    both = of_images.explain_both(indices, jinterp.gradient)
+    rows = of_images.evaluation.predictions.rows(np.array(indices))
+    for name, classes in (
+        ("for the prediction", rows.predictions),
+        ("for the actual class", rows.targets),
+    ):
+        # Each class sees its own half alone.
+        sees_lower = (both[name][:, 2:] != 0).any(axis=(1, 2, 3))
+        np.testing.assert_array_equal(sees_lower, classes == 1)
+
+
+def test_top_losses_are_drawn_with_a_map_for_each_of_two_classes(of_images) -> None:
+    figure = of_images.plot_top_losses(3, explain=jinterp.grad_cam)
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert titles.count("for the prediction") == titles.count("for the actual class") == 3
+    again = of_images.plot_explanations([0], of_images.explain_both([0], jinterp.saliency))
+    assert len(again.axes) == 3
+
+
+def test_the_report_has_heat_maps_or_says_why_not(of_images, kept, tmp_path) -> None:
+    with_maps = of_images.write_report(tmp_path / "images").read_text()
+    assert "No heat maps" not in with_maps
+    plain = of_images.write_report(tmp_path / "plain", explain=None)
+    size = (tmp_path / "images/top_losses.png").stat().st_size
+    assert size > (plain.parent / "top_losses.png").stat().st_size
+    interpretation, _ = kept
+    without = interpretation.write_report(tmp_path / "rows").read_text()
+    assert "No heat maps: no layer has an output in space" in without
+
+
+def test_a_blank_map_is_told_in_the_report(of_images, tmp_path) -> None:
+    def blank(apply_fn, params, x, target=None):
+        return jinterp.grad_cam(apply_fn, params * 0, x, target)
+
+    page = of_images.write_report(tmp_path, explain=blank).read_text()
+    assert "`grad_cam`: 9 of 9 examples are zero everywhere" in page

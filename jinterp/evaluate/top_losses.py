@@ -120,14 +120,18 @@ def top_of(predictions: Predictions, k: int, *, largest: bool = True) -> TopLoss
     losses = -predictions.losses if largest else predictions.losses
     not_nan = ~np.isnan(losses)
     order = np.lexsort((predictions.indices, losses, not_nan))[:k]
-    top = predictions.rows(order)
+    return outcomes_of(predictions.rows(order))
+
+
+def outcomes_of(rows: Predictions) -> TopLosses:
+    """These examples in the form of top losses, in their own order."""
     return TopLosses(
-        top.losses,
-        top.indices,
-        top.targets,
-        top.predictions,
-        top.target_probabilities,
-        top.prediction_probabilities,
+        rows.losses,
+        rows.indices,
+        rows.targets,
+        rows.predictions,
+        rows.target_probabilities,
+        rows.prediction_probabilities,
     )
 
 

@@ -3,8 +3,14 @@
 from jinterp.model.adapt import Model as Model
 from jinterp.model.adapt import from_linen as from_linen
 from jinterp.model.adapt import from_nnx as from_nnx
+from jinterp.model.layers import Layer as Layer
+from jinterp.model.layers import layers as layers
+from jinterp.model.score import channel as channel
 from jinterp.model.score import log_probability as log_probability
 from jinterp.model.score import logit as logit
 from jinterp.model.score import loss as loss
 from jinterp.model.score import margin as margin
+from jinterp.model.score import neuron as neuron
 from jinterp.model.score import probability as probability
+from jinterp.model.tap import activations as activations
+from jinterp.model.tap import tap as tap

@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from jinterp._types import ApplyFn, Inputs, Params
+from jinterp.model.scopes import name_scopes
 
 
 class Model(NamedTuple):
@@ -44,7 +45,7 @@ class _NnxApply:
     graphdef: nnx.GraphDef[Any]
 
     def __call__(self, params: Params, x: Inputs) -> Array:
-        return nnx.merge(self.graphdef, params)(x)
+        return name_scopes(nnx.merge(self.graphdef, params))(x)
 
 
 def from_linen(module: nn.Module, variables: Mapping[str, Any], **apply_kwargs: Any) -> Model:
@@ -90,7 +91,8 @@ def from_nnx(module: nnx.Module) -> Model:
     """An NNX module as a `Model`, in evaluation mode.
 
     The module itself is left as it is: a copy of its structure is switched to evaluation mode
-    (`module.eval()`), and shares the arrays. Equal modules give equal functions.
+    (`module.eval()`), and shares the arrays. Equal modules give equal functions. The modules of the
+    copy enter `jax.named_scope`s by their paths, so that `layers` can name them.
 
     Args:
         module: the NNX module, called as `module(x)`.

@@ -4,6 +4,8 @@
 A target outside the classes scores NaN, since a compiled function cannot raise.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -103,6 +105,55 @@ def loss(logits: Logits, target: Target = None) -> Float[Array, " batch"]:
     [1.3863]
     """
     return -log_probability(logits, target)
+
+
+def channel(outputs: Array, target: Target = None) -> Float[Array, " batch"]:
+    """The mean over space of a channel, of a layer's output: for `truncate`.
+
+    Args:
+        outputs: `[batch, *space, channels]`.
+        target: the channel; None reads the one with the largest mean.
+
+    Returns:
+        `[batch]`; NaN for a channel that does not exist.
+
+    >>> import jax.numpy as jnp
+    >>> channel(jnp.array([[[1.0, 5.0], [3.0, 5.0]]]), 0).tolist()
+    [2.0]
+    """
+    return logit(outputs.mean(axis=tuple(range(1, outputs.ndim - 1))), target)
+
+
+@dataclasses.dataclass(frozen=True)
+class Neuron:
+    """A score that reads one unit: what `neuron` returns."""
+
+    position: tuple[int, ...]
+
+    def __call__(self, outputs: Array, target: Target = None) -> Float[Array, " batch"]:
+        shape = outputs.shape[1:]
+        inside = [-size <= place < size for place, size in zip(self.position, shape, strict=False)]
+        if len(self.position) != len(shape) or not all(inside):
+            raise ValueError(
+                f"`position` is {self.position}; expected a place in an output of shape {shape}."
+            )
+        return outputs[:, *self.position]
+
+
+def neuron(*position: int) -> Neuron:
+    """A score that reads one unit of a layer's output, for `truncate`; it needs no target.
+
+    Args:
+        *position: of the unit, without the batch axis: `neuron(3, 3, 17)` in `[batch, h, w, c]`.
+
+    Raises:
+        ValueError: when called, if there is no such unit.
+
+    >>> import jax.numpy as jnp
+    >>> neuron(1, 0)(jnp.array([[[1.0, 5.0], [3.0, 5.0]]])).tolist()
+    [3.0]
+    """
+    return Neuron(position)
 
 
 def _classes(logits: Array, target: Target) -> Array:

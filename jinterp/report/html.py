@@ -3,7 +3,7 @@
 import base64
 import datetime
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ def write_report(
     out: str | os.PathLike[str],
     *,
     images: Sequence[Any] | None = None,
+    explanations: Mapping[str, Any] | None = None,
+    remarks: Sequence[str] = (),
     title: str = "Where does the model fail?",
     notes: Sequence[str] = (),
 ) -> Path:
@@ -33,6 +35,9 @@ def write_report(
         evaluation: what `evaluate` returned.
         out: the folder to write to; it is made if need be.
         images: the inputs of the top losses, in their order; None leaves the pictures out.
+        explanations: attributions of the top losses by title, as `jinterp.plot.top_losses` takes
+            them.
+        remarks: sentences about the explanations, such as why there are none.
         title: the heading.
         notes: sentences to show below it.
 
@@ -44,8 +49,9 @@ def write_report(
         OSError: the folder cannot be written to.
     """
     folder = writable_folder(out)
-    pictures = {name: plot.png(figure) for name, figure in _figures(evaluation, images).items()}
-    page = _page(evaluation, pictures, title, notes)
+    figures = _figures(evaluation, images, explanations)
+    pictures = {name: plot.png(figure) for name, figure in figures.items()}
+    page = _page(evaluation, pictures, title, notes, remarks)
     for name, png in pictures.items():
         (folder / f"{name}.png").write_bytes(png)
     path = folder / "report.html"
@@ -69,7 +75,9 @@ def writable_folder(out: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def _figures(evaluation: Evaluation, images: Sequence[Any] | None) -> dict[str, Any]:
+def _figures(
+    evaluation: Evaluation, images: Sequence[Any] | None, explanations: Mapping[str, Any] | None
+) -> dict[str, Any]:
     names = evaluation.class_names
     spread = score_distributions(evaluation.predictions, len(names))
     axes: dict[str, Any] = {
@@ -81,12 +89,18 @@ def _figures(evaluation: Evaluation, images: Sequence[Any] | None) -> dict[str, 
         axes["risk_coverage"] = plot.risk_coverage(evaluation.risk_coverage)
     figures = {name: ax.figure for name, ax in axes.items()}
     if images is not None:
-        figures["top_losses"] = plot.top_losses(evaluation.top_losses, images, class_names=names)
+        figures["top_losses"] = plot.top_losses(
+            evaluation.top_losses, images, class_names=names, explanations=explanations or None
+        )
     return figures
 
 
 def _page(
-    evaluation: Evaluation, pictures: dict[str, bytes], title: str, notes: Sequence[str]
+    evaluation: Evaluation,
+    pictures: dict[str, bytes],
+    title: str,
+    notes: Sequence[str],
+    remarks: Sequence[str],
 ) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("jinterp.report", "."),
@@ -99,6 +113,7 @@ def _page(
         e=evaluation,
         title=title,
         notes=notes,
+        remarks=remarks,
         pictures={name: base64.b64encode(png).decode() for name, png in pictures.items()},
         top=_top_rows(evaluation),
         classes=_class_rows(evaluation),

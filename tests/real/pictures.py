@@ -1,9 +1,11 @@
 """Draw the README's pictures: python -m tests.real.pictures docs/images."""
 
+import functools
 import sys
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 import jinterp
 from jinterp import plot
@@ -18,12 +20,31 @@ def main(out: str) -> None:
     model = jinterp.from_linen(*linen_resnet(SHARED / "data/models/resnet20_cifar10.npz", 20))
     found = jinterp.ClassificationInterpretation.from_model(*model, ds, class_names=CLASS_NAMES)
     figures = {
+        "why": why(model, found),
         "top_losses": found.plot_top_losses(6),
         "confusion_matrix": found.plot_confusion_matrix().figure,
         "reliability": found.plot_calibration().figure,
     }
     for name, figure in figures.items():
         (Path(out) / f"{name}.png").write_bytes(plot.png(figure, dots_per_inch=90))
+
+
+def why(model: jinterp.Model, found: jinterp.ClassificationInterpretation) -> Figure:
+    """Four methods on three examples that the network took for something else."""
+    examples = [9, 52, 139]
+    halfway = functools.partial(jinterp.layer_cam, layer="layer2_2")
+    methods = {
+        "saliency": jinterp.saliency,
+        "integrated gradients": jinterp.integrated_gradients,
+        "Layer-CAM, layer2_2": halfway,
+        "Grad-CAM": jinterp.grad_cam,
+    }
+    rows = found.evaluation.predictions.rows(np.array(examples))
+    return plot.attribution_grid(
+        {name: found.explain(examples, explain) for name, explain in methods.items()},
+        found.dataset.take(examples),
+        titles=[f"taken for {CLASS_NAMES[each]}" for each in rows.predictions],
+    )
 
 
 if __name__ == "__main__":

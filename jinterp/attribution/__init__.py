@@ -1,0 +1,41 @@
+"""Why: what in the input, or at a layer, a model's score comes from."""
+
+from jinterp.attribution.ablation_cam import ablation_cam as ablation_cam
+from jinterp.attribution.adaptive_integrated_gradients import (
+    AdaptiveIntegratedGradients as AdaptiveIntegratedGradients,
+)
+from jinterp.attribution.adaptive_integrated_gradients import (
+    adaptive_integrated_gradients as adaptive_integrated_gradients,
+)
+from jinterp.attribution.aggregate import aggregate as aggregate
+from jinterp.attribution.at_layer import at_layer as at_layer
+from jinterp.attribution.attention_rollout import attention_maps as attention_maps
+from jinterp.attribution.attention_rollout import attention_rollout as attention_rollout
+from jinterp.attribution.attention_rollout import rollout as rollout
+from jinterp.attribution.blur_integrated_gradients import (
+    blur_integrated_gradients as blur_integrated_gradients,
+)
+from jinterp.attribution.completeness_gap import completeness_gap as completeness_gap
+from jinterp.attribution.conductance import conductance as conductance
+from jinterp.attribution.each_class import each_class as each_class
+from jinterp.attribution.eigen_cam import eigen_cam as eigen_cam
+from jinterp.attribution.expected_gradients import expected_gradients as expected_gradients
+from jinterp.attribution.grad_cam import grad_cam as grad_cam
+from jinterp.attribution.grad_cam_plus_plus import grad_cam_plus_plus as grad_cam_plus_plus
+from jinterp.attribution.gradient import gradient as gradient
+from jinterp.attribution.guided_integrated_gradients import (
+    guided_integrated_gradients as guided_integrated_gradients,
+)
+from jinterp.attribution.hires_cam import hires_cam as hires_cam
+from jinterp.attribution.idgi import idgi as idgi
+from jinterp.attribution.input_x_gradient import input_x_gradient as input_x_gradient
+from jinterp.attribution.integrated_gradients import integrated_gradients as integrated_gradients
+from jinterp.attribution.internal_influence import internal_influence as internal_influence
+from jinterp.attribution.layer_cam import layer_cam as layer_cam
+from jinterp.attribution.normalize import normalize as normalize
+from jinterp.attribution.saliency import saliency as saliency
+from jinterp.attribution.score_cam import score_cam as score_cam
+from jinterp.attribution.smooth import smooth as smooth
+from jinterp.attribution.truncate import truncate as truncate
+from jinterp.attribution.upsample import upsample as upsample
+from jinterp.attribution.xgrad_cam import xgrad_cam as xgrad_cam

@@ -1,0 +1,88 @@
+"""Paths from a baseline to the input, and the rules that integrate along them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jinterp import _check
+from jinterp._types import Baseline, Inputs
+from jinterp.model.score import at_least_float32
+
+Rule = Callable[[int], tuple[np.ndarray, np.ndarray]]
+
+
+def midpoint(num_steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """The middles of equal intervals."""
+    return (np.arange(num_steps) + 0.5) / num_steps, np.full(num_steps, 1 / num_steps)
+
+
+def gauss_legendre(num_steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """The roots of a Legendre polynomial, exact for polynomials of degree 2n − 1."""
+    nodes, weights = np.polynomial.legendre.leggauss(num_steps)
+    return (nodes + 1) / 2, weights / 2
+
+
+RULES: Mapping[str, Rule] = {"midpoint": midpoint, "gauss_legendre": gauss_legendre}
+
+
+def rule_points(rule: str, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions from 0 to 1 and weights that sum to 1, or a named error."""
+    _check.at_least_one("num_steps", num_steps, 32)
+    if rule not in RULES:
+        raise ValueError(f"`rule` is {rule!r}; expected one of {', '.join(map(repr, RULES))}.")
+    return RULES[rule](num_steps)
+
+
+def baselines_of(baseline: Baseline, x: Inputs) -> list[Inputs]:
+    """Each baseline as a pytree like `x`; a list or tuple holds several, unless `x` is one."""
+    if isinstance(baseline, list | tuple) and not isinstance(x, list | tuple):
+        if not baseline:
+            raise ValueError("`baseline` is empty; expected at least one. Try 0.0.")
+        return [_like(each, x) for each in baseline]
+    return [_like(baseline, x)]
+
+
+def _like(baseline: Any, x: Inputs) -> Inputs:
+    found: Any = jax.tree.structure(baseline)
+    expected: Any = jax.tree.structure(x)
+    if found == expected:
+        return jax.tree.map(_leaf_like, baseline, x)
+    if not jax.tree_util.treedef_is_leaf(found):
+        raise ValueError(
+            f"`baseline` is a {found}; expected a number, or the structure of `x`, {expected}."
+        )
+    return jax.tree.map(lambda leaf: _leaf_like(baseline, leaf), x)
+
+
+def _leaf_like(baseline: Any, leaf: Any) -> Any:
+    baseline = jnp.asarray(baseline).astype(leaf.dtype)
+    if baseline.shape not in ((), leaf.shape[1:], leaf.shape):
+        raise ValueError(
+            f"`baseline` has the shape {baseline.shape}; expected a number, one example "
+            f"{leaf.shape[1:]}, or one for each example {leaf.shape}."
+        )
+    missing = leaf.ndim - baseline.ndim
+    return jnp.broadcast_to(baseline.reshape((1,) * missing + baseline.shape), leaf.shape)
+
+
+def between(baseline: Inputs, x: Inputs, position: Any) -> Inputs:
+    """The input a share `position` of the way: b + α(x − b)."""
+    return jax.tree.map(lambda b, a: b + position.astype(a.dtype) * (a - b), baseline, x)
+
+
+def scaled_difference(x: Inputs, baseline: Inputs, slopes: Inputs, weight: Any) -> Inputs:
+    """Weight · (x − b) ⊙ slopes, at least float32, in which contributions are added up."""
+
+    def one(a: Any, b: Any, slope: Any) -> Any:
+        difference = at_least_float32(a - b)
+        dtype = difference.dtype
+        return weight.astype(dtype) * difference * slope.astype(dtype)
+
+    return jax.tree.map(one, x, baseline, slopes)
+
+
+def mean_of(values: list[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]) / len(leaves), *values)
