@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jinterp._trace import under_transform
 from jinterp._types import AnyArray, ApplyFn, Inputs, LossFn, Params
 
 _WHOLE_VARIABLES = (
@@ -326,7 +327,7 @@ def has_space(leaf: Any, name: str) -> None:
         )
 
 
-def within(name: str, value: float, low: float, high: float) -> None:
+def within(name: str, value: int | float, low: int | float, high: int | float) -> None:
     if not low <= value <= high:
         raise ValueError(f"`{name}` is {value}; expected {low:g} to {high:g}.")
 
@@ -342,8 +343,15 @@ def one_target(target: Any) -> None:
 
 def is_concrete(name: str, tree: Any) -> None:
     """The function looks at values, so no transform may hide them."""
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree)):
+    if under_transform(tree):
         raise TypeError(
             f"`{name}` was called under jit, vmap or grad, which hides the values it decides by. "
             "Call it from outside, or use integrated_gradients."
+        )
+
+
+def one_array(x: Inputs) -> None:
+    if not hasattr(x, "shape"):
+        raise TypeError(
+            f"`x` is a {type(x).__name__}; expected one array [batch, *space, channels]."
         )

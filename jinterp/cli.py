@@ -154,6 +154,7 @@ def explain(
     preprocess = None if explainer in _MAPS or layer else _as_float
     interpretation = _interpret(**options, preprocess=preprocess)
     if chosen is None:
+        top = min(top, interpretation.evaluation.num_examples)
         chosen = interpretation.top_losses(top).indices.tolist()
     _all_exist(chosen, interpretation.evaluation.num_examples)
     rows = interpretation.evaluation.predictions.rows(np.asarray(chosen))

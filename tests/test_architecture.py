@@ -14,6 +14,7 @@ import jinterp
 ROOT = Path(jinterp.__file__).parent
 ROOMS = (
     "_types",
+    "_trace",
     "_check",
     "model",
     "data",

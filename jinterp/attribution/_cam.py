@@ -43,8 +43,8 @@ def report(maps: Array, name: str, layer: str) -> None:
     report_blank(
         maps,
         name,
-        f"the score has no positive evidence at {layer!r}, or no gradient there. Try relu=False or "
-        "an earlier layer.",
+        f"{layer!r} has nothing that speaks for the class: no gradient, or activations that are "
+        "negative, as before a ReLU. Try relu=False, or another layer.",
     )
 
 

@@ -1,11 +1,14 @@
 """The gradient of a score by a layer's output."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array
 
 from jinterp._types import ApplyFn, Inputs, Params, Score
+from jinterp.attribution._question import Question
 from jinterp.model.tap import Opened
 
 
@@ -28,6 +31,12 @@ def layer_slopes(
 ) -> LayerSlopes:
     """One forward pass, and a backward pass down to the layer."""
     opened = Opened(apply_fn, params, x, (layer,))
+    dtypes = {leaf.dtype.name for leaf in jax.tree.leaves(opened.shapes)}
+    if not all(jnp.issubdtype(name, jnp.floating) for name in dtypes):
+        raise TypeError(
+            f"the layer {layer!r} returns {', '.join(sorted(dtypes))}, by which no gradient "
+            "exists; expected floating point. Use a later layer."
+        )
 
     def total(delta: Any) -> tuple[Array, tuple[Array, Any]]:
         logits, (activation,) = opened((delta,), params, x)
@@ -42,3 +51,17 @@ def activation_of(apply_fn: ApplyFn, layer: str, params: Params, x: Inputs) -> A
     """The layer's output."""
     opened = Opened(apply_fn, params, x, (layer,))
     return opened(opened.zeros(), params, x)[1][0]
+
+
+def as_layer(values: Any, question: Question, layer: str) -> Any:
+    """Values in the dtypes of the layer's outputs."""
+    apply_fn, _, params, x, _ = question
+    empty = _empty(apply_fn, layer, params, x)
+    return jax.tree.map(lambda value, own: value.astype(own.dtype), values, empty)
+
+
+@functools.partial(jax.jit, static_argnames=("apply_fn", "layer"))
+def _empty(apply_fn: ApplyFn, layer: str, params: Params, x: Inputs) -> Any:
+    """Nothing, in the dtypes of the layer's outputs; JAX keeps the trace."""
+    shapes = jax.eval_shape(functools.partial(activation_of, apply_fn, layer), params, x)
+    return jax.tree.map(lambda shape: jnp.zeros(0, shape.dtype), shapes)

@@ -45,6 +45,14 @@ def baselines_of(baseline: Baseline, x: Inputs) -> list[Inputs]:
     return [_like(baseline, x)]
 
 
+def one_baseline(baseline: Baseline, x: Inputs) -> Inputs:
+    """The only baseline, or a named error."""
+    found = baselines_of(baseline, x)
+    if len(found) > 1:
+        raise ValueError(f"`baseline` holds {len(found)}; expected one here. Call it for each.")
+    return found[0]
+
+
 def _like(baseline: Any, x: Inputs) -> Inputs:
     found: Any = jax.tree.structure(baseline)
     expected: Any = jax.tree.structure(x)
@@ -59,13 +67,15 @@ def _like(baseline: Any, x: Inputs) -> Inputs:
 
 def _leaf_like(baseline: Any, leaf: Any) -> Any:
     baseline = jnp.asarray(baseline).astype(leaf.dtype)
-    if baseline.shape not in ((), leaf.shape[1:], leaf.shape):
+    one = leaf.shape[1:]
+    if baseline.shape not in ((), one, (1, *one), leaf.shape):
         raise ValueError(
             f"`baseline` has the shape {baseline.shape}; expected a number, one example "
             f"{leaf.shape[1:]}, or one for each example {leaf.shape}."
         )
     missing = leaf.ndim - baseline.ndim
-    return jnp.broadcast_to(baseline.reshape((1,) * missing + baseline.shape), leaf.shape)
+    # A sum, and no broadcast, so that it lies on the devices of the inputs.
+    return jnp.zeros_like(leaf) + baseline.reshape((1,) * missing + baseline.shape)
 
 
 def between(baseline: Inputs, x: Inputs, position: Any) -> Inputs:

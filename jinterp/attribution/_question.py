@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-import warnings
+import inspect
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
@@ -12,8 +12,10 @@ import numpy as np
 from jaxtyping import Array
 
 from jinterp import _check
+from jinterp._trace import under_transform, warn
 from jinterp._types import ApplyFn, Inputs, Params, Score, Target
 from jinterp.model import score as scores
+from jinterp.stream import memory
 from jinterp.stream.rows import Kind, WithRows, map_rows
 
 _OF_CLASSES = {
@@ -68,6 +70,7 @@ def ask(
         differentiable: whether gradients by `x` are taken.
     """
     _check.warn_if_made_anew("apply_fn", apply_fn)
+    _check.warn_if_made_anew("score", score)
     x = jax.tree.map(jnp.asarray, x)
     num_examples = _check.num_examples(x)
     if differentiable:
@@ -107,15 +110,18 @@ def with_predictions(question: Question) -> Question:
 
     What follows a path or adds noise explains one class, that of the inputs themselves.
     """
-    apply_fn, _, params, x, target = question
-    if target is not None or _check.outputs_of(apply_fn, params, x).ndim != 2:
+    apply_fn, score, params, x, target = question
+    of_classes = _check.outputs_of(apply_fn, params, x).ndim == 2 or score is scores.channel
+    if target is not None or not of_classes:
         return question
     return question._replace(target=map_rows(_predictions, apply_fn, params, x))
 
 
 def _predictions(apply_fn: Any, params: Params, x: Inputs, point: None) -> Array:
-    del point
-    return apply_fn(params, x).argmax(axis=1).astype(jnp.int32)
+    """The class with the largest logit; in space, the channel with the largest mean."""
+    outputs = apply_fn(params, x)
+    means = outputs.mean(axis=tuple(range(1, outputs.ndim - 1)))
+    return means.argmax(axis=1).astype(jnp.int32)
 
 
 def answer(
@@ -141,10 +147,30 @@ def answer(
     """
     apply_fn, score, params, x, target = question
     if target is not None and target.ndim == 2:
+        most = memory.rows_per_program(jax.devices()[0])
+        if target.shape[1] > most:  # so that memory does not grow with the classes
+            parts = [
+                answer(fn, question._replace(target=part), *static, rows=rows, points=points)
+                for part in jnp.split(target, list(range(most, target.shape[1], most)), axis=1)
+            ]
+            return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *parts)
         fn = _EachTarget(fn)
     static = (apply_fn, score, *static)
     rows = (x, target, rows)
     return map_rows(fn, static, params, rows, points, kind=kind, initial=initial)
+
+
+def default_of(explain: Callable[..., Any], name: str, otherwise: Any) -> Any:
+    """What an explainer takes where a keyword is not given, also if a partial binds it."""
+    parameter = inspect.signature(explain).parameters.get(name)
+    if parameter is None or parameter.default is parameter.empty:
+        return otherwise
+    return parameter.default
+
+
+def first_output(outputs: Array, target: Target) -> Array:
+    """A score for what explains no class, of whatever a model returns."""
+    return outputs.reshape(len(outputs), -1)[:, 0]
 
 
 def scores_of(question: Question) -> Any:
@@ -192,20 +218,17 @@ def report_blank(values: Any, name: str, cause: str) -> None:
     cannot be looked at.
     """
     leaves = jax.tree.leaves(values)
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+    if under_transform(leaves):
         return
     num_zero, num_bad = map(int, jax.device_get(_count(leaves)))
     total = len(leaves[0])
     if num_bad:
-        warnings.warn(
+        warn(
             f"`{name}`: {num_bad} of {total} examples have NaN or infinite values. Look at the "
-            "inputs and at the model's logits for them.",
-            stacklevel=3,
+            "inputs and at the model's logits for them."
         )
     if num_zero:
-        warnings.warn(
-            f"`{name}`: {num_zero} of {total} examples are zero everywhere: {cause}", stacklevel=3
-        )
+        warn(f"`{name}`: {num_zero} of {total} examples are zero everywhere: {cause}")
 
 
 @jax.jit
@@ -221,14 +244,15 @@ def _independent(apply_fn: ApplyFn, params: Params, x: Inputs) -> None:
 
     Two passes over at most eight examples.
     """
-    leaves = jax.tree.leaves((params, x))
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves) or len(leaves[-1]) == 1:
+    if under_transform((params, x)) or _check.num_examples(x) == 1:
         return
     few = jax.tree.map(lambda leaf: np.asarray(leaf[:8]), x)
     key = hash(apply_fn), jax.tree.structure(params), str(jax.tree.map(np.shape, few))
     if key in _seen:
         return
     copies = jax.tree.map(lambda leaf: np.repeat(leaf[:1], len(leaf), axis=0), few)
+    if all(map(np.array_equal, jax.tree.leaves(few), jax.tree.leaves(copies))):
+        return  # examples that are equal tell nothing
     a, b = (np.asarray(_first_output(apply_fn, params, each), np.float64) for each in (few, copies))
     scale = np.abs(a[np.isfinite(a)]).max(initial=0)
     if not np.allclose(a, b, rtol=0, atol=1e-3 * scale, equal_nan=True):

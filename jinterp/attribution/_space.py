@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jinterp import _check
+from jinterp._trace import under_transform
 from jinterp._types import ApplyFn, Inputs, Params
 from jinterp.attribution._layer import layer_slopes
 from jinterp.attribution._question import Question
@@ -79,7 +80,7 @@ def _views(
     """The views that can be meant, from the last layer on; one, unless there is a class token."""
     params, x = jax.tree.unflatten(treedef, shapes)
     found = layers(apply_fn, params, x)
-    space = _space_of(x)
+    space = _space_of(x, channel_axis)
     if layer is not None:
         known = _named(found, layer, apply_fn, params, x)
         return (_view(known, space, grid, channel_axis),)
@@ -128,10 +129,16 @@ def _outermost(
     return None
 
 
-def _space_of(x: Inputs) -> tuple[int, ...] | None:
-    """The axes in space of an input `[batch, *space, channels]`; None for several arrays."""
+def _space_of(x: Inputs, channel_axis: int) -> tuple[int, ...] | None:
+    """The axes in space of an input; None for several arrays."""
     leaves = jax.tree.leaves(x)
-    return tuple(leaves[0].shape[1:-1]) if len(leaves) == 1 else None
+    if len(leaves) != 1:
+        return None
+    shape = list(leaves[0].shape)
+    if len(shape) > 2:
+        del shape[channel_axis]
+        return tuple(shape[1:])
+    return ()
 
 
 def _view(
@@ -178,14 +185,15 @@ def _grid_of(num_tokens: int, space: tuple[int, ...], layer: Layer) -> tuple[Gri
 
 def _first_with_slope(question: Question, views: tuple[View, ...]) -> View:
     """After the last attention only the class token reaches the logits; take a layer before it."""
-    leaves = jax.tree.leaves((question.params, question.x))
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+    if under_transform((question.params, question.x)):
         raise ValueError(
             "the layer for a class token is found by looking at gradients, which a transform "
             f"hides. Give `layer`, one of {', '.join(repr(view.layer) for view in views[:5])}."
         )
-    x = jax.tree.map(lambda leaf: leaf[:1], question.x)
-    target = None if question.target is None else question.target[:1].reshape(-1)[:1]
+    x = jax.tree.map(lambda leaf: leaf[:8], question.x)
+    target = question.target
+    if target is not None:
+        target = target[:8] if target.ndim == 1 else target[:8, 0]
     for view in views:
         key = question.apply_fn, question.score, view
         if _has_slope(key, question.params, x, target):

@@ -8,7 +8,7 @@ import numpy as np
 
 from jinterp import _check
 from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
-from jinterp.attribution._paths import baselines_of, midpoint
+from jinterp.attribution._paths import midpoint, one_baseline
 from jinterp.attribution._question import (
     Question,
     answer,
@@ -99,10 +99,7 @@ def adaptive_integrated_gradients(
     _check.is_concrete("adaptive_integrated_gradients", (params, x))
     question = with_predictions(ask(apply_fn, params, x, target, score))
     _check.one_target(question.target)
-    starts = baselines_of(baseline, question.x)
-    if len(starts) > 1:
-        raise ValueError(f"`baseline` holds {len(starts)}; expected one. Call it for each.")
-    rules = _Rules(question, starts[0])
+    rules = _Rules(question, one_baseline(baseline, question.x))
     while rules.active.size and 3 * rules.last <= max_steps:
         rules.refine(tolerance)
     values = as_inputs(jax.tree.map(jnp.asarray, rules.values()), question.x)
@@ -131,16 +128,19 @@ class _Rules:
 
     def contributions(self, positions: np.ndarray) -> Inputs:
         """Σ (x − b) ⊙ ∇s over positions of the path, for the active examples."""
-        rows = (self.question.x, self.question.target, self.baseline)
-        everyone = len(self.active) == self.question.num_examples
-        x, target, baseline = rows if everyone else _taken(rows, self.active)
+        num = len(self.active)
+        # Few shapes, and so few programs, however many examples are left.
+        size = min(1 << (num - 1).bit_length(), self.question.num_examples)
+        some = self.active[np.minimum(np.arange(size), num - 1)]
         params = self.question.params
-        if isinstance(params, WithRows) and not everyone:
-            params = WithRows(params.params, _taken(params.rows, self.active))
+        if isinstance(params, WithRows):
+            params = WithRows(params.params, _taken(params.rows, some))
+        rows = (self.question.x, self.question.target, self.baseline)
+        x, target, baseline = _taken(rows, some)
         part = self.question._replace(x=x, target=target, params=params)
-        weights = np.ones(len(positions))
-        found = answer(path_gradient_at, part, rows=baseline, points=(positions, weights))
-        return jax.tree.map(lambda leaf: np.array(leaf, np.float64), found)
+        points = (positions, np.ones(len(positions)))
+        found = answer(path_gradient_at, part, rows=baseline, points=points)
+        return jax.tree.map(lambda leaf: np.array(leaf, np.float64)[:num], found)
 
     def refine(self, tolerance: float) -> None:
         """Go from n to 3n points for the active examples, and leave out those that converged."""

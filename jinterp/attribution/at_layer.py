@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import inspect
 from typing import Any
 
 import jax
@@ -11,7 +10,7 @@ from jaxtyping import Array
 from jinterp._types import ApplyFn, Explainer, Inputs, Params, Target
 from jinterp.attribution._layer import activation_of
 from jinterp.attribution._paths import baselines_of
-from jinterp.attribution._question import ask
+from jinterp.attribution._question import ask, default_of
 from jinterp.model import logit
 from jinterp.model.tap import Opened
 from jinterp.stream.rows import WithRows, map_rows
@@ -52,7 +51,7 @@ def at_layer(explain: Explainer, layer: str) -> Explainer:
     def explain_layer(
         apply_fn: ApplyFn, params: Params, x: Inputs, target: Target = None, **keywords: Any
     ) -> Any:
-        score = keywords.get("score", logit)
+        score = keywords.get("score", default_of(explain, "score", logit))
         question = ask(apply_fn, params, x, target, score, differentiable=False)
 
         def to_layer(inputs: Inputs) -> Any:
@@ -64,7 +63,7 @@ def at_layer(explain: Explainer, layer: str) -> Explainer:
             (keywords["baselines"],) = keywords["baselines"]
         head = FromLayer(apply_fn, layer)
         rows = WithRows(params, question.x)
-        return explain(head, rows, to_layer(question.x), question.target, **keywords)
+        return explain(head, rows, to_layer(question.x), target=question.target, **keywords)
 
     return explain_layer
 
@@ -72,12 +71,12 @@ def at_layer(explain: Explainer, layer: str) -> Explainer:
 def _baselines(explain: Explainer, keywords: dict[str, Any], x: Inputs) -> dict[str, list[Inputs]]:
     """The baselines among the keywords, as inputs; the explainer's default where none is given."""
     found = {}
-    parameters = inspect.signature(explain).parameters
-    if "baseline" in parameters:
-        default = parameters["baseline"].default
-        found["baseline"] = baselines_of(keywords.get("baseline", default), x)
-    if "baselines" in keywords:
-        found["baselines"] = [jax.tree.map(jax.numpy.asarray, keywords["baselines"])]
+    baseline = keywords.get("baseline", default_of(explain, "baseline", None))
+    if baseline is not None:
+        found["baseline"] = baselines_of(baseline, x)
+    baselines = keywords.get("baselines", default_of(explain, "baselines", None))
+    if baselines is not None:
+        found["baselines"] = [jax.tree.map(jax.numpy.asarray, baselines)]
     return found
 
 

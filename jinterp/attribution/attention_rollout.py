@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from jinterp import _check
 from jinterp._types import ApplyFn, EitherArray, Inputs, Params, Score, Target
-from jinterp.attribution._question import ask
+from jinterp.attribution._question import ask, first_output
 from jinterp.model import logit
 from jinterp.model.attention import attention_probabilities
 from jinterp.stream.rows import map_rows
@@ -43,12 +43,8 @@ def attention_maps(apply_fn: ApplyFn, params: Params, x: Inputs) -> dict[str, At
     >>> maps["attention"].shape
     (1, 1, 4, 4)
     """
-    question = ask(apply_fn, params, x, None, _first_output, differentiable=False)
+    question = ask(apply_fn, params, x, None, first_output, differentiable=False)
     return map_rows(_maps, apply_fn, params, question.x)
-
-
-def _first_output(outputs: Any, target: Target) -> Any:
-    return outputs.reshape(len(outputs), -1)[:, 0]
 
 
 def _maps(apply_fn: Any, params: Params, x: Inputs, point: None) -> dict[str, Attention]:
@@ -133,7 +129,6 @@ def attention_rollout(
 
     Source: Abnar and Zuidema 2020, section 3.
     """
-    ask(apply_fn, params, x, target, score, differentiable=False)
     mixed = rollout(list(attention_maps(apply_fn, params, x).values()))
     if token is None:
         return mixed.mean(axis=1)

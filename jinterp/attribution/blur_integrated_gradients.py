@@ -18,6 +18,7 @@ from jinterp.attribution._question import (
     with_predictions,
 )
 from jinterp.model import logit
+from jinterp.model.score import at_least_float32
 
 
 def blur_integrated_gradients(
@@ -88,6 +89,7 @@ def _at(static: Any, params: Params, rows: Any, point: Any) -> Any:
 
     inputs, change = jax.jvp(blurred, (sigma,), (jnp.ones_like(sigma),))
     slopes = input_gradient(apply_fn, score, params, inputs, target)
+    slopes, change = jax.tree.map(at_least_float32, (slopes, change))
     return jax.tree.map(lambda a, b: -width.astype(a.dtype) * a * b, slopes, change)
 
 

@@ -8,6 +8,7 @@ from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
 from jinterp.attribution._paths import baselines_of
 from jinterp.attribution._question import ask, scores_of, with_predictions
 from jinterp.model import logit
+from jinterp.model.score import at_least_float32
 
 
 def completeness_gap(
@@ -19,7 +20,7 @@ def completeness_gap(
     *,
     score: Score = logit,
     baseline: Baseline = 0.0,
-) -> Float[Array, " batch"]:
+) -> Float[Array, " *batch"]:
     """The sum of the values less the change of the score: Σφ − (s(x) − s(b)).
 
     Zero is necessary for a path integral to be right, and not sufficient: steps chosen to close
@@ -29,16 +30,18 @@ def completeness_gap(
         apply_fn: `apply_fn(params, x) -> logits`.
         params: its parameters.
         x: inputs, `[batch, ...]` or a pytree of them.
-        values: attributions of them, as `x` in shape.
+        values: attributions `[batch, ...]`, of the inputs or of a layer through which everything
+            passes.
         target: the class that was explained; None is the one predicted for `x`.
         score: the score that was explained.
         baseline: the baseline that was used.
 
     Returns:
-        `[batch]`, signed, in units of the score. Captum calls it the convergence delta.
+        `[batch]`, signed, in units of the score; with several targets `[batch, targets]`. Captum
+        calls it the convergence delta.
 
     Raises:
-        ValueError: `values` have another shape than `x`.
+        ValueError: `values` are not those of these examples.
 
     >>> import jax.numpy as jnp
     >>> def apply_fn(params, x):
@@ -53,12 +56,12 @@ def completeness_gap(
     baselines = baselines_of(baseline, question.x)
     ends = [scores_of(question._replace(x=each)) for each in baselines]
     change = scores_of(question) - sum(ends[1:], ends[0]) / len(ends)
-    expected = jax.tree.map(lambda leaf: (*change.shape, *leaf.shape[1:]), question.x)
     found = jax.tree.map(jnp.shape, values)
-    if found != expected:
+    if not all(leaf.shape[: change.ndim] == change.shape for leaf in jax.tree.leaves(values)):
         raise ValueError(
-            f"`values` have the shape {found}; expected that of `x`, {expected}. For values at a "
-            "layer use at_layer(completeness_gap, layer)."
+            f"`values` have the shape {found}; expected {change.shape} in front, as the examples "
+            "and targets are."
         )
-    leaves = [jnp.asarray(leaf).astype(change.dtype) for leaf in jax.tree.leaves(values)]
+    leaves = [at_least_float32(jnp.asarray(leaf)) for leaf in jax.tree.leaves(values)]
+    change = at_least_float32(change)
     return sum(leaf.reshape(*change.shape, -1).sum(axis=-1) for leaf in leaves) - change

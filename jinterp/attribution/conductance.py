@@ -6,10 +6,11 @@ import jax
 import numpy as np
 
 from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
-from jinterp.attribution._layer import activation_of, layer_slopes
+from jinterp.attribution._layer import activation_of, as_layer, layer_slopes
 from jinterp.attribution._paths import baselines_of, between, mean_of, rule_points
 from jinterp.attribution._question import answer, ask, report_blank, with_predictions
 from jinterp.model import logit
+from jinterp.model.score import at_least_float32
 
 
 def conductance(
@@ -68,6 +69,7 @@ def conductance(
             for each in baselines_of(baseline, question.x)
         ]
     )
+    values = as_layer(values, question, layer)
     report_blank(values, "conductance", f"nothing passes through {layer!r} on the path.")
     return values
 
@@ -88,4 +90,6 @@ def _at(static: Any, params: Params, rows: Any, point: Any) -> Any:
     start, end, inside = (between(baseline, x, position) for position in point)
     slopes = layer_slopes(apply_fn, score, layer, params, inside, target).slopes
     before, after = (activation_of(apply_fn, layer, params, each) for each in (start, end))
-    return jax.tree.map(lambda slope, a, b: slope * (b - a), slopes, before, after)
+    return jax.tree.map(
+        lambda slope, a, b: at_least_float32(slope) * at_least_float32(b - a), slopes, before, after
+    )

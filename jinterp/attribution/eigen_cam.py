@@ -5,6 +5,7 @@ from jaxtyping import Array
 
 from jinterp._types import ApplyFn, Inputs, Params, Score, Target
 from jinterp.attribution._cam import Map, gradient_cam
+from jinterp.attribution._question import first_output
 from jinterp.attribution._space import Grid
 from jinterp.model import logit
 from jinterp.model.score import at_least_float32
@@ -61,9 +62,9 @@ def eigen_cam(
         apply_fn,
         params,
         x,
-        target,
+        None,
         layer=layer,
-        score=score,
+        score=first_output,
         relu=relu,
         channel_axis=channel_axis,
         grid=grid,

@@ -74,5 +74,6 @@ def grad_cam_plus_plus(
 def _grad_cam_plus_plus(activation: Array, slopes: Array) -> Array:
     axes = space_axes(slopes)
     total = activation.sum(axis=axes, keepdims=True)
-    alpha = divided(slopes**2, 2 * slopes**2 + total * slopes**3)
+    # g² is cancelled: it underflows where the gradient is small.
+    alpha = jnp.where(slopes == 0, 0, divided(jnp.ones_like(slopes), 2 + total * slopes))
     return weighted(activation, (alpha * jnp.maximum(slopes, 0)).sum(axis=axes))

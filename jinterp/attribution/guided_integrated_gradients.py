@@ -19,6 +19,7 @@ from jinterp.attribution._question import (
     with_predictions,
 )
 from jinterp.model import logit
+from jinterp.model.score import at_least_float32
 
 _CLOSE = 1e-9
 
@@ -79,7 +80,8 @@ def guided_integrated_gradients(
     ends = np.arange(1, num_steps + 1) / num_steps
     found = []
     for each in baselines_of(baseline, question.x):
-        initial = (each, jnp.zeros_like(each))
+        start = at_least_float32(each)
+        initial = (start, jnp.zeros_like(start))
         settings = (float(fraction), float(max_dist))
         path = answer(
             _step, question, *settings, rows=each, points=ends, kind="carry", initial=initial
@@ -103,7 +105,8 @@ def _step(static: Any, params: Params, rows: Any, end: Array, carry: Any) -> Any
     apply_fn, score, fraction, max_dist = static
     x, target, baseline = rows
     here, values = carry
-    slopes = input_gradient(apply_fn, score, params, here, target)
+    slopes = input_gradient(apply_fn, score, params, here.astype(x.dtype), target)
+    x, baseline, slopes = map(at_least_float32, (x, baseline, slopes))
     move = jax.vmap(_moved, in_axes=(0, 0, 0, 0, None, None, None))
     there = move(here, x, baseline, slopes, end.astype(x.dtype), fraction, max_dist)
     return there, values + (there - here) * slopes

@@ -5,10 +5,11 @@ from typing import Any
 import jax
 
 from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
-from jinterp.attribution._layer import layer_slopes
+from jinterp.attribution._layer import as_layer, layer_slopes
 from jinterp.attribution._paths import baselines_of, between, mean_of, rule_points
 from jinterp.attribution._question import answer, ask, report_blank, with_predictions
 from jinterp.model import logit
+from jinterp.model.score import at_least_float32
 
 
 def internal_influence(
@@ -62,6 +63,7 @@ def internal_influence(
             for each in baselines_of(baseline, question.x)
         ]
     )
+    values = as_layer(values, question, layer)
     report_blank(values, "internal_influence", f"{layer!r} does not move the score on the path.")
     return values
 
@@ -72,4 +74,5 @@ def _at(static: Any, params: Params, rows: Any, point: Any) -> Any:
     position, weight = point
     inputs = between(baseline, x, position)
     slopes = layer_slopes(apply_fn, score, layer, params, inputs, target).slopes
+    slopes = jax.tree.map(at_least_float32, slopes)
     return jax.tree.map(lambda slope: weight.astype(slope.dtype) * slope, slopes)

@@ -10,7 +10,7 @@ from jinterp import _check
 from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
 from jinterp.attribution._cam import Map, report, space_axes, weighted
 from jinterp.attribution._layer import activation_of
-from jinterp.attribution._paths import baselines_of
+from jinterp.attribution._paths import one_baseline
 from jinterp.attribution._question import answer, ask, scores_of, with_predictions
 from jinterp.attribution._space import Grid, view_of
 from jinterp.attribution.normalize import normalize
@@ -43,7 +43,8 @@ def score_cam(
     Args:
         apply_fn: `apply_fn(params, x) -> logits`.
         params: its parameters.
-        x: images or signals `[batch, *space, channels]`, one array, floating point.
+        x: images or signals `[batch, *space, channels]`, one array; integers are multiplied as
+            float32.
         target: one class an example, as in `gradient`; None is the one predicted for `x`.
         layer: a name that `layers` lists, or None, as in `grad_cam`.
         score: which number of the logits; the paper argues for `probability`, too.
@@ -51,15 +52,15 @@ def score_cam(
         channel_softmax: False takes α = C.
         max_channels: only so many channels, those that vary most over space; None takes all.
         relu: keep only what speaks for the class.
-        channel_axis: of the layer's output.
+        channel_axis: of the layer's output and of `x`; 1 for channels first.
         grid: how tokens are laid out, or None, as in `grad_cam`.
 
     Returns:
         `[batch, *space]` at the layer's resolution.
 
     Raises:
-        TypeError: `x` is not floating point.
-        ValueError: as `grad_cam` does, or there are several targets an example.
+        TypeError: `x` is not one array.
+        ValueError: as `grad_cam` does, or there are several targets an example or baselines.
 
     >>> import jax, jax.numpy as jnp
     >>> def apply_fn(params, x):
@@ -73,16 +74,22 @@ def score_cam(
 
     Source: Wang et al. 2020, algorithm 1.
     """
-    question = with_predictions(ask(apply_fn, params, x, target, score))
+    question = with_predictions(ask(apply_fn, params, x, target, score, differentiable=False))
     _check.one_target(question.target)
+    _check.one_array(question.x)
     view = view_of(question, layer, grid, channel_axis)
     activation = map_rows(_activation, (apply_fn, view), params, question.x)
     channels = _most_varied(activation, max_channels)
     numbers = jnp.arange(channels.shape[1])
     gains = answer(
-        _seen_through, question, rows=(activation, channels), points=numbers, kind="stack"
+        _seen_through,
+        question,
+        channel_axis,
+        rows=(activation, channels),
+        points=numbers,
+        kind="stack",
     )
-    (empty,) = baselines_of(baseline, question.x)
+    empty = one_baseline(baseline, question.x)
     gains = gains - scores_of(question._replace(x=empty))[:, None]
     weights = jax.nn.softmax(gains, axis=1) if channel_softmax else gains
     maps = weighted(_picked(activation, channels), weights.astype(activation.dtype))
@@ -114,8 +121,10 @@ def _picked(activation: Array, channels: Array) -> Array:
 
 def _seen_through(static: Any, params: Params, rows: Any, number: Array) -> Array:
     """The score of the input multiplied by one channel."""
-    apply_fn, score = static
+    apply_fn, score, channel_axis = static
     x, target, (activation, channels) = rows
     one = _picked(activation, jnp.take(channels, number, axis=1)[:, None])[..., 0]
-    mask = upsample(normalize(one), x).astype(x.dtype)
-    return score(apply_fn(params, x * mask[..., None]), target)
+    mask = normalize(upsample(one, x, channel_axis=channel_axis))
+    dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.float32
+    mask = jnp.expand_dims(mask, channel_axis).astype(dtype)
+    return score(apply_fn(params, x.astype(dtype) * mask), target)

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jinterp import _check
+from jinterp._trace import under_transform
 from jinterp._types import ApplyFn, Explainer, Inputs, Params, Target
-from jinterp.attribution._question import as_inputs, ask, with_predictions
+from jinterp.attribution._question import as_inputs, ask, default_of, with_predictions
 from jinterp.model import logit
 from jinterp.model.score import at_least_float32
 
@@ -67,7 +68,7 @@ def smooth(
     def smoothed(
         apply_fn: ApplyFn, params: Params, x: Inputs, target: Target = None, **keywords: Any
     ) -> Any:
-        score = keywords.get("score", logit)
+        score = keywords.get("score", default_of(explain, "score", logit))
         question = with_predictions(ask(apply_fn, params, x, target, score))
 
         def sample(one: jax.Array) -> Any:
@@ -87,7 +88,7 @@ def _reduced(sample: Callable[[Any], Any], keys: Array, x: Inputs, reduce: Reduc
 
     first = sample(keys[0])
     state = _started(first, reduce)
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((first, x))):
+    if under_transform((first, x)):
         state = jax.lax.scan(add, state, keys[1:])[0]
     else:
         for key in keys[1:]:

@@ -1,12 +1,15 @@
 """A map at the resolution of the input."""
 
 import jax
+import numpy as np
 from jaxtyping import Array
 
 from jinterp._types import EitherArray
 
 
-def upsample(maps: EitherArray, like: EitherArray, *, method: str = "linear") -> Array:
+def upsample(
+    maps: EitherArray, like: EitherArray, *, method: str = "linear", channel_axis: int = -1
+) -> Array:
     """Maps resized to the axes in space of an input.
 
     Args:
@@ -14,6 +17,7 @@ def upsample(maps: EitherArray, like: EitherArray, *, method: str = "linear") ->
         like: inputs `[batch, *space, channels]`, of which only the shape is read.
         method: as `jax.image.resize` takes it: "linear" (bilinear for images) keeps the signs,
             "nearest" the values; "cubic" can overshoot.
+        channel_axis: of `like`; 1 for channels first.
 
     Returns:
         The maps with the axes in space of `like`.
@@ -25,7 +29,7 @@ def upsample(maps: EitherArray, like: EitherArray, *, method: str = "linear") ->
     >>> upsample(jnp.array([[0.0, 1.0]]), jnp.ones((1, 4, 3))).tolist()
     [[0.0, 0.25, 0.75, 1.0]]
     """
-    space = like.shape[1:-1]
+    space = tuple(np.delete(like.shape, channel_axis)[1:].tolist())
     if maps.ndim <= len(space):
         raise ValueError(
             f"`maps` has the shape {maps.shape}; expected [batch, *space] for inputs of shape "

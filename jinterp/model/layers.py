@@ -240,11 +240,6 @@ def _plain(name: str) -> str:
 
 
 def _advice(name: str, program: Program, known: list[str]) -> str:
-    if not known:
-        return (
-            "`apply_fn` enters no named scopes. Build it with jinterp.from_linen or "
-            'jinterp.from_nnx, or put `with jax.named_scope("name"):` around a part of it.'
-        )
     hidden = {
         _plain("/".join(path[-n:])): kind
         for path, kind in program.hidden.items()
@@ -255,6 +250,11 @@ def _advice(name: str, program: Program, known: list[str]) -> str:
         return (
             f"It is inside a `{inside}`, whose parts have no value of their own "
             "outside it. Read a layer around it, or write the loop as a `scan`."
+        )
+    if not known:
+        return (
+            "`apply_fn` enters no named scopes. Build it with jinterp.from_linen or "
+            'jinterp.from_nnx, or put `with jax.named_scope("name"):` around a part of it.'
         )
     calls = [each for each in known if _plain(_without_calls(each)) == _plain(name)]
     if calls:

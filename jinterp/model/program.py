@@ -15,7 +15,7 @@ import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 
-_CALLS = {"jit", "pjit", "closed_call", "core_call"}
+_CALLS = {"jit", "pjit", "closed_call", "core_call", "eval_jaxpr"}
 _REMATERIALISED = {"checkpoint", "remat", "remat2"}
 
 Atom = Any
@@ -204,7 +204,7 @@ class _Builder:
         self, eqn: Any, arguments: list[Atom], scopes: Scopes, call: tuple[int, ...]
     ) -> list[Atom]:
         """A scan step by step, each a call of its own."""
-        num_consts, num_carry = eqn.params["num_consts"], eqn.params["num_carry"]
+        num_consts, num_carry = _scan_sizes(eqn)
         length, body = eqn.params["length"], eqn.params["jaxpr"]
         constants, carry = arguments[:num_consts], arguments[num_consts : num_consts + num_carry]
         scanned = arguments[num_consts + num_carry :]
@@ -242,19 +242,30 @@ class _Builder:
 
 
 def _scopes_of(eqn: Any, call: tuple[int, ...]) -> Scopes:
-    """The named scopes around an equation; transforms such as vmap are no scopes."""
+    """The named scopes around an equation.
+
+    Transforms such as vmap are no scopes, and those that `jnp.einsum` enters are no layers.
+    """
     stack = eqn.source_info.name_stack.stack
     # The objects stay alive as long as the jaxpr, so identities are not used twice.
     return tuple(
         Scope(entry.name, (*call, id(entry)))
         for entry in stack
-        if type(entry).__name__ == "Scope" and entry.name
+        if type(entry).__name__ == "Scope" and entry.name and "->" not in entry.name
     )
 
 
 def _is_vmapped(eqn: Any) -> bool:
     stack = eqn.source_info.name_stack.stack
     return any(type(entry).__name__ == "Transform" and entry.name == "vmap" for entry in stack)
+
+
+def _scan_sizes(eqn: Any) -> tuple[int, int]:
+    """How many constants and carried values a scan has, as JAX before 0.12 says it and since."""
+    if "num_consts" in eqn.params:
+        return eqn.params["num_consts"], eqn.params["num_carry"]
+    constants, carried, _ = map(len, eqn.params["ft_in"].unpack())
+    return constants, carried
 
 
 def _body(eqn: Any) -> Any:

@@ -160,8 +160,9 @@ def _classes(logits: Array, target: Target) -> Array:
     """The target as one class for each example; a negative one goes out of range, not round."""
     if logits.ndim != 2:
         raise ValueError(
-            f"`logits` has the shape {logits.shape}; expected [batch, classes]. "
-            "Reduce a dense output to it first, for example by its mean over a region."
+            f"`logits` has the shape {logits.shape}; expected [batch, classes]. Give a `score` of "
+            "your own: lambda outputs, target: outputs for one number an example, and for a dense "
+            "output its mean over a region."
         )
     if target is None:
         return logits.argmax(axis=1)

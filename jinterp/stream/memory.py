@@ -74,8 +74,13 @@ def rows_per_program(device: jax.Device) -> int:
 
 
 def fits(compiled: Compiled, device: jax.Device, num_lanes: int) -> bool:
-    """Whether the temporaries of all lanes fit the budget."""
-    return _temporary_bytes(compiled) * num_lanes <= memory_budget(device)
+    """Whether the temporaries of all lanes fit the budget.
+
+    The budget is rounded down to a power of two, so that what is free at the moment seldom changes
+    the answer, and with it the program.
+    """
+    budget = 1 << max(memory_budget(device).bit_length() - 1, 0)
+    return _temporary_bytes(compiled) * num_lanes <= budget
 
 
 def _temporary_bytes(compiled: Compiled) -> int:

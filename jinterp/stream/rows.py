@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.stages import Compiled
 
+from jinterp._trace import under_transform
 from jinterp._types import AnyArray, Inputs, Params
 from jinterp.stream import memory
 
@@ -71,12 +72,12 @@ def map_rows(
         slice_size: examples in a slice; None chooses.
     """
     call = _Call(fn, static, kind)
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((params, rows, points))):
+    if under_transform((params, rows, points)):
         return _traced(call, params, rows, points, initial)
     params, rows, initial = jax.tree.map(_on_device, (params, rows, initial))
     cut = _usual_cut(call, params, rows, points, initial, slice_size)
     if _is_sharded((params, rows)):
-        return cut.run(functools.partial(_step, call))
+        return cut.run(functools.partial(_over_devices, call))
     cut, program = _fitting(cut)
     return cut.run(program)
 
@@ -100,7 +101,6 @@ class _Call:
         return jax.vmap(one)(points)
 
 
-@functools.partial(jax.jit, static_argnames="call", donate_argnames="total")
 def _step(
     call: _Call, params: Params, rows: Inputs, points: Any, valid: AnyArray, total: Any
 ) -> Any:
@@ -114,10 +114,18 @@ def _step(
     return jax.tree.map(functools.partial(_added, valid), total, results)
 
 
+_over_devices = jax.jit(_step, static_argnames="call")  # donates nothing: totals come unsharded
+_on_one_device = jax.jit(_step, static_argnames="call", donate_argnames="total")
+
+
 @functools.partial(jax.jit, static_argnames="call")
+def _results(call: _Call, params: Params, rows: Inputs, points: Any) -> Any:
+    return call.results(params, rows, points)
+
+
 def _zeros(call: _Call, params: Params, rows: Inputs, points: Any) -> Any:
-    """Accumulators of one slice."""
-    shapes = jax.eval_shape(call.results, params, rows, points)
+    """Accumulators of one slice; nothing is compiled for their shapes, and they are kept by JAX."""
+    shapes = _results.eval_shape(call, params, rows, points)
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), shapes)
 
 
@@ -195,7 +203,7 @@ class _Cut:
     def compile(self) -> Compiled:
         """JAX keeps it: a second call costs about a millisecond."""
         params, rows, total = self.slices[0]
-        return _step.lower(self.call, params, rows, *self.chunks[0], total).compile()
+        return _on_one_device.lower(self.call, params, rows, *self.chunks[0], total).compile()
 
     @property
     def num_groups(self) -> int:
@@ -244,7 +252,7 @@ def _usual_cut(
     num_points = 1 if points is None else len(jax.tree.leaves(points)[0])
     lanes = 1 if is_sharded else memory.num_row_lanes(device)
     most = num_examples if is_sharded else memory.rows_per_program(device)
-    size = slice_size or _even(num_examples, min(most, _divided(num_examples, lanes)))
+    size = _even(num_examples, slice_size or min(most, _divided(num_examples, lanes)))
     num_groups = _divided(lanes, _divided(num_examples, size))
     chunk = (
         1 if call.kind == "carry" else min(max(1, most // size), _divided(num_points, num_groups))
