@@ -61,21 +61,21 @@ def outputs_of(apply_fn: ApplyFn, params: Params, x: Inputs) -> Any:
     return outputs
 
 
-def num_examples(x: Inputs) -> int:
+def num_examples(x: Inputs, name: str = "x") -> int:
     """The leading axis that all inputs share."""
     shapes = [leaf.shape for leaf in jax.tree.leaves(x)]
     if not shapes or any(len(shape) == 0 for shape in shapes):
         raise ValueError(
-            f"`x` has the shapes {shapes}; expected arrays [batch, ...]. Use x[None] for one "
-            "example."
+            f"`{name}` has the shapes {shapes}; expected arrays [batch, ...]. Use "
+            f"{name}[None] for one example."
         )
     if len({shape[0] for shape in shapes}) > 1:
         raise ValueError(
-            f"`x` has the shapes {shapes}; expected arrays that share the leading axis, one row an "
-            "example."
+            f"`{name}` has the shapes {shapes}; expected arrays that share the leading axis, one "
+            "row an example."
         )
     if shapes[0][0] == 0:
-        raise ValueError(f"`x` has the shape {shapes[0]}: no example; expected at least one.")
+        raise ValueError(f"`{name}` has the shape {shapes[0]}: no example; expected at least one.")
     return shapes[0][0]
 
 
@@ -83,12 +83,12 @@ def is_differentiable(x: Inputs) -> None:
     for leaf in jax.tree.leaves(x):
         if jnp.issubdtype(leaf.dtype, jnp.floating):
             continue
-        advice = (
-            "Preprocess the images to floats first."
-            if leaf.dtype == jnp.uint8
-            else "Explain token numbers at the embedding: "
-            "jinterp.at_layer(jinterp.gradient, 'embed')(apply_fn, params, x)."
-        )
+        advice = "Preprocess it to floats first, such as x.astype(jnp.float32)."
+        if leaf.dtype not in (jnp.uint8, bool):
+            advice += (
+                " Explain token numbers at the embedding: "
+                "jinterp.at_layer(jinterp.gradient, 'embed')(apply_fn, params, x)."
+            )
         raise TypeError(
             f"`x` is {leaf.dtype}, by which no gradient exists; expected floating point. {advice}"
         )
@@ -109,17 +109,44 @@ def target_in_range(target: Any, num_classes: int) -> None:
 
 def scores_of(score: Any, outputs: Any, target: Any, num_examples: int) -> None:
     """A score is one floating-point number an example, or a named error."""
+    if not callable(score):
+        raise TypeError(
+            f"`score` is {score!r}; expected a function score(logits, target) -> [batch], such as "
+            "jinterp.logit."
+        )
     found = jax.eval_shape(score, outputs, target)
     shape = getattr(found, "shape", None)
     if shape != (num_examples,) or not jnp.issubdtype(found.dtype, jnp.floating):
-        returned = _describe(found) if shape is not None else found
+        returned = _describe(found) if shape is not None else f"a {type(found).__name__}"
         raise ValueError(
             f"`score` ({name_of(score)}) returned {returned} for outputs {_describe(outputs)}; "
             f"expected one floating-point number an example, [{num_examples}]."
         )
 
 
+def has_batch_axis(outputs: Any, num_examples: int) -> None:
+    """What a model returns has a row an example."""
+    if outputs.shape[:1] != (num_examples,):
+        raise ValueError(
+            f"`apply_fn` returned the shape {outputs.shape} for {num_examples} examples; expected "
+            "[batch, classes], or [batch, ...]. Use x[None] for one example."
+        )
+
+
+def array(name: str, value: Any) -> jax.Array:
+    """A number or array, or a named error."""
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"`{name}` is {value!r}; expected a number or an array.") from None
+
+
 def _traced(apply_fn: ApplyFn, params: Params, x: Inputs) -> Any:
+    if not callable(apply_fn):
+        raise TypeError(
+            f"`apply_fn` is a {type(apply_fn).__name__}; expected a function apply_fn(params, x) "
+            "-> logits. A jinterp.Model is unpacked: f(*model, x)."
+        )
     try:
         return jax.eval_shape(apply_fn, params, x)
     except (flax.errors.ScopeCollectionNotFound, flax.errors.ScopeParamNotFoundError) as error:
@@ -131,11 +158,23 @@ def _traced(apply_fn: ApplyFn, params: Params, x: Inputs) -> Any:
             f"`apply_fn` tried to change its own variables, as BatchNorm does in training. "
             f"{_EVALUATION_MODE} ({error})"
         ) from None
+    except flax.errors.CallCompactUnboundModuleError:
+        raise TypeError(
+            f"`apply_fn` ({name_of(apply_fn)}) is a Linen module; expected a function "
+            "apply_fn(params, x) -> logits. Use jinterp.from_linen(module, variables)."
+        ) from None
     except flax.errors.InvalidRngError as error:
         raise ValueError(
             f"`apply_fn` asked for randomness, as dropout does in training. {_EVALUATION_MODE} "
             f"({error})"
         ) from None
+    except Exception as error:
+        error.add_note(
+            f"This came from `apply_fn` ({name_of(apply_fn)}), given x of shape "
+            f"{jax.tree.map(jnp.shape, x)}; expected a model that takes [batch, ...]. Use x[None] "
+            "for one example, jnp.stack(x) for a list of them."
+        )
+        raise
 
 
 def examples_interact() -> ValueError:
@@ -234,6 +273,8 @@ def num_names_match(num_names: int, num_classes: int) -> None:
 
 
 def at_least_one(name: str, value: int, usual: int = 9) -> None:
+    if not isinstance(value, int | np.integer):
+        raise TypeError(f"`{name}` is {value!r}; expected an integer. Try {usual}.")
     if value < 1:
         raise ValueError(f"`{name}` is {value}; expected at least 1. Try {usual}.")
 
@@ -317,6 +358,8 @@ def is_key(key: Any) -> None:
             f"`key` is {key!r}; expected a random key, since the result is sampled. "
             "Use jax.random.key(0)."
         )
+    if dtype != jnp.uint32 and key.shape:
+        raise TypeError(f"`key` holds keys of shape {key.shape}; expected one. Use key[0].")
 
 
 def has_space(leaf: Any, name: str) -> None:

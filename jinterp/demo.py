@@ -11,6 +11,7 @@ import optax
 from flax import linen as nn
 
 from jinterp._types import Params
+from jinterp.attribution import hires_cam
 from jinterp.data import batches
 from jinterp.interpretation import ClassificationInterpretation
 from jinterp.model import Model, from_linen
@@ -142,6 +143,7 @@ def run(out: str | os.PathLike[str], *, say: Callable[[str], None], seed: int = 
     report = interpretation.write_report(
         out,
         title="Where does a network fail on scikit-learn's digits?",
+        explain=hires_cam,  # the network flattens, which Grad-CAM's mean over space does not allow
         notes=[
             f"{SHARE_FLIPPED:.0%} of the labels were flipped on purpose. {found}",
             f"Flipped: dataset indices {', '.join(map(str, data.flipped))}.",

@@ -308,6 +308,7 @@ class ClassificationInterpretation:
                 warnings.simplefilter("always")
                 try:
                     explanations = self.explain_both(top.indices, explain)
+                    remarks = [f"The heat maps are those of `{_name_of(explain)}`."]
                 except (TypeError, ValueError) as error:
                     remarks = [f"No heat maps: {error}"]
             remarks += sorted({str(warning.message) for warning in caught})
@@ -320,3 +321,8 @@ class ClassificationInterpretation:
             title=title,
             notes=notes,
         )
+
+
+def _name_of(explain: Explainer) -> str:
+    inner = getattr(explain, "func", explain)  # a partial's
+    return getattr(inner, "__name__", type(inner).__name__)

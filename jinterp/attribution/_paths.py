@@ -66,7 +66,7 @@ def _like(baseline: Any, x: Inputs) -> Inputs:
 
 
 def _leaf_like(baseline: Any, leaf: Any) -> Any:
-    baseline = jnp.asarray(baseline).astype(leaf.dtype)
+    baseline = _check.array("baseline", baseline).astype(leaf.dtype)
     one = leaf.shape[1:]
     if baseline.shape not in ((), one, (1, *one), leaf.shape):
         raise ValueError(

@@ -76,6 +76,7 @@ def ask(
     if differentiable:
         _check.is_differentiable(x)
     logits = _check.outputs_of(apply_fn, params, x)
+    _check.has_batch_axis(logits, num_examples)
     if target is not None:
         target = _target(target, num_examples)
         if score in _OF_CLASSES:
@@ -90,7 +91,7 @@ def ask(
 
 def _target(target: Any, num_examples: int) -> Array:
     """`[batch]` or `[batch, targets]` int32."""
-    target = jnp.asarray(target)
+    target = _check.array("target", target)
     if not jnp.issubdtype(target.dtype, jnp.integer):
         raise TypeError(
             f"`target` is {target.dtype}; expected integer classes. Use target.argmax(-1) for "

@@ -20,7 +20,7 @@ from jinterp.attribution._question import (
 )
 from jinterp.attribution.integrated_gradients import path_gradient_at
 from jinterp.model import logit
-from jinterp.stream.rows import WithRows
+from jinterp.stream.rows import WithRows, is_sharded
 
 _FIRST = 7
 # A gradient that jumps at places unknown has errors e_n with E‖e_n − e_3n‖² = 8 E‖e_3n‖².
@@ -128,19 +128,16 @@ class _Rules:
 
     def contributions(self, positions: np.ndarray) -> Inputs:
         """Σ (x − b) ⊙ ∇s over positions of the path, for the active examples."""
-        num = len(self.active)
+        num, num_examples = len(self.active), self.question.num_examples
         # Few shapes, and so few programs, however many examples are left.
-        size = min(1 << (num - 1).bit_length(), self.question.num_examples)
-        some = self.active[np.minimum(np.arange(size), num - 1)]
-        params = self.question.params
-        if isinstance(params, WithRows):
-            params = WithRows(params.params, _taken(params.rows, some))
-        rows = (self.question.x, self.question.target, self.baseline)
-        x, target, baseline = _taken(rows, some)
-        part = self.question._replace(x=x, target=target, params=params)
+        size = min(1 << (num - 1).bit_length(), num_examples)
+        part, baseline, wanted = self.question, self.baseline, self.active
+        if size < num_examples and not is_sharded(part.x):  # a shard loses none of its examples
+            some = self.active[np.minimum(np.arange(size), num - 1)]
+            part, baseline, wanted = *_part(part, baseline, some), np.arange(num)
         points = (positions, np.ones(len(positions)))
         found = answer(path_gradient_at, part, rows=baseline, points=points)
-        return jax.tree.map(lambda leaf: np.array(leaf, np.float64)[:num], found)
+        return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64)[wanted], found)
 
     def refine(self, tolerance: float) -> None:
         """Go from n to 3n points for the active examples, and leave out those that converged."""
@@ -163,6 +160,15 @@ class _Rules:
 
     def values(self) -> Inputs:
         return jax.tree.unflatten(self.treedef, self.sums_over_steps())
+
+
+def _part(question: Question, baseline: Inputs, some: np.ndarray) -> tuple[Question, Inputs]:
+    """Some of the examples."""
+    params = question.params
+    if isinstance(params, WithRows):
+        params = WithRows(params.params, _taken(params.rows, some))
+    x, target, baseline = _taken((question.x, question.target, baseline), some)
+    return question._replace(x=x, target=target, params=params), baseline
 
 
 def _taken(tree: Inputs, indices: np.ndarray) -> Inputs:

@@ -68,6 +68,8 @@ def blur_integrated_gradients(
     Source: Xu, Venugopalan and Sundararajan 2020, equation 5; there the steps are equal in σ.
     """
     _check.at_least_one("num_steps", num_steps, 100)
+    if not max_sigma > 0:
+        raise ValueError(f"`max_sigma` is {max_sigma}; expected more than 0 pixels. Try 50.")
     question = with_predictions(ask(apply_fn, params, x, target, score))
     for leaf in jax.tree.leaves(question.x):
         _check.has_space(leaf, "x")

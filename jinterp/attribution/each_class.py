@@ -24,7 +24,7 @@ def each_class(explain: Explainer, targets: Sequence[int] | None = None) -> Expl
         `target` is without effect; taken so that explainers can be exchanged.
 
     Raises:
-        ValueError: there is no such class.
+        ValueError: there is no such class, or none at all.
 
     >>> import jax.numpy as jnp, jinterp
     >>> def apply_fn(params, x):
@@ -41,6 +41,8 @@ def each_class(explain: Explainer, targets: Sequence[int] | None = None) -> Expl
         classes = targets
         if classes is None:
             classes = range(_check.outputs_of(apply_fn, params, x).shape[-1])
+        if not len(classes):
+            raise ValueError("`targets` is empty; expected classes, or None for all of them.")
         rows = jnp.broadcast_to(
             jnp.asarray(list(classes), jnp.int32)[None], (_check.num_examples(x), len(classes))
         )

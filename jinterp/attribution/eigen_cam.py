@@ -62,7 +62,7 @@ def eigen_cam(
         apply_fn,
         params,
         x,
-        None,
+        target,
         layer=layer,
         score=first_output,
         relu=relu,

@@ -79,7 +79,7 @@ def expected_gradients(
 def _matching(baselines: Inputs, x: Inputs) -> Inputs:
     baselines = jax.tree.map(jnp.asarray, baselines)
     found, expected = (jax.tree.map(lambda leaf: leaf.shape[1:], each) for each in (baselines, x))
-    if found != expected or _check.num_examples(baselines) < 1:
+    if found != expected or _check.num_examples(baselines, "baselines") < 1:
         raise ValueError(
             f"`baselines` hold examples of shape {found}; expected {expected}, those of `x`. "
             "Use baselines[None] for one."

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from jinterp._types import ApplyFn, Inputs, Params, Score, Target
-from jinterp.attribution.gradient import gradient
+from jinterp.attribution._question import answer, ask, report_blank
+from jinterp.attribution.gradient import gradient_at
 from jinterp.model import logit
 
 
@@ -44,4 +45,7 @@ def saliency(
 
     Source: Simonyan, Vedaldi and Zisserman 2013, section 3.
     """
-    return jax.tree.map(jnp.abs, gradient(apply_fn, params, x, target, score=score))
+    question = ask(apply_fn, params, x, target, score)
+    values = jax.tree.map(jnp.abs, answer(gradient_at, question))
+    report_blank(values, "saliency", "the score does not depend on these inputs.")
+    return values

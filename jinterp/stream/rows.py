@@ -69,14 +69,14 @@ def map_rows(
         kind: whether the results of the points are summed, stacked along axis 1, or each computed
             from the one before.
         initial: with `kind="carry"` the first, `[batch, ...]`.
-        slice_size: examples in a slice; None chooses.
+        slice_size: at most so many examples in a slice; None chooses.
     """
     call = _Call(fn, static, kind)
     if under_transform((params, rows, points)):
         return _traced(call, params, rows, points, initial)
     params, rows, initial = jax.tree.map(_on_device, (params, rows, initial))
     cut = _usual_cut(call, params, rows, points, initial, slice_size)
-    if _is_sharded((params, rows)):
+    if is_sharded((params, rows)):
         return cut.run(functools.partial(_over_devices, call))
     cut, program = _fitting(cut)
     return cut.run(program)
@@ -246,12 +246,12 @@ def _usual_cut(
     call: _Call, params: Params, rows: Inputs, points: Any, initial: Any, slice_size: int | None
 ) -> _Cut:
     """The cut that is fastest on the backend, whatever the memory."""
-    is_sharded = _is_sharded((params, rows))
+    over_devices = is_sharded((params, rows))
     device = _device(rows)
     num_examples = len(jax.tree.leaves(rows)[0])
     num_points = 1 if points is None else len(jax.tree.leaves(points)[0])
-    lanes = 1 if is_sharded else memory.num_row_lanes(device)
-    most = num_examples if is_sharded else memory.rows_per_program(device)
+    lanes = 1 if over_devices else memory.num_row_lanes(device)
+    most = num_examples if over_devices else memory.rows_per_program(device)
     size = _even(num_examples, slice_size or min(most, _divided(num_examples, lanes)))
     num_groups = _divided(lanes, _divided(num_examples, size))
     chunk = (
@@ -278,7 +278,7 @@ def _device(rows: Inputs) -> jax.Device:
     return min(jax.tree.leaves(rows)[0].devices(), key=lambda each: each.id)
 
 
-def _is_sharded(tree: Any) -> bool:
+def is_sharded(tree: Any) -> bool:
     """Whether an array is on several devices; then one program spans them all."""
     return any(len(leaf.devices()) > 1 for leaf in jax.tree.leaves(tree))
 

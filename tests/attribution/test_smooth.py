@@ -1,0 +1,103 @@
+"""Noise averaged away, against the same over explicit samples."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jinterp
+from tests import networks
+from tests.attribution.double import double
+from tests.networks import ROWS
+
+KEY = jax.random.key(3)
+TARGET = np.array([2, 0, 4, 1])
+
+
+def explicit(x: np.ndarray, num_samples: int, noise: float) -> list[Any]:
+    """The noisy inputs: one draw for all examples, times a share of each one's range."""
+    found = []
+    for key in jax.random.split(KEY, num_samples):
+        (own,) = jax.random.split(key, 1)
+        drawn = np.asarray(jax.random.normal(own, x.shape[1:], np.float32))
+        spread = np.array([each.max() - each.min() for each in x]).reshape(-1, *[1] * (x.ndim - 1))
+        found.append(x + noise * spread * drawn)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("reduce", "reduction"),
+    [
+        ("mean", lambda v: v.mean(0)),
+        ("square", lambda v: (v**2).mean(0)),
+        ("variance", lambda v: v.var(0)),
+    ],
+)
+def test_the_reduction_of_explicit_samples(x64: None, reduce: Any, reduction: Any) -> None:
+    model, x = double(networks.mlp()), ROWS.astype(float)
+    smoothed = jinterp.smooth(jinterp.gradient, key=KEY, num_samples=7, noise=0.3, reduce=reduce)
+    samples = [jinterp.gradient(*model, each, TARGET) for each in explicit(x, 7, 0.3)]
+    expected = reduction(np.stack(samples))
+    np.testing.assert_allclose(smoothed(*model, x, TARGET), expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("explain", [jinterp.gradient, jinterp.integrated_gradients])
+def test_without_noise_it_is_the_method_itself(explain: Any) -> None:
+    arguments = *networks.mlp(), ROWS, TARGET
+    found = jinterp.smooth(explain, key=KEY, num_samples=3, noise=0.0)(*arguments)
+    np.testing.assert_allclose(found, explain(*arguments), rtol=1e-6, atol=1e-7)
+    still = jinterp.smooth(explain, key=KEY, num_samples=3, noise=0.0, reduce="variance")
+    np.testing.assert_allclose(still(*arguments), 0, atol=1e-12)
+
+
+def quadratic(params: None, x: jax.Array) -> jax.Array:
+    return (x**2).sum(axis=1, keepdims=True) / 2
+
+
+def test_noise_is_a_share_of_the_range_of_each_example() -> None:
+    """The gradient of Σx²/2 is x itself, so that its variance is that of the noise."""
+    x = np.linspace(0, 1, 50, dtype=np.float32)[None] * np.array([[1.0], [10]], np.float32)
+    spread = jinterp.smooth(
+        jinterp.gradient, key=KEY, num_samples=100, noise=0.15, reduce="variance"
+    )
+    found = np.sqrt(np.asarray(spread(quadratic, None, x, 0)).mean(1))
+    np.testing.assert_allclose(found, [0.15, 1.5], rtol=0.05)
+    np.testing.assert_allclose(found[1] / found[0], 10, rtol=1e-4)
+
+
+def test_more_samples_come_nearer_to_the_mean() -> None:
+    """∂/∂x of Σx²/2 has the mean x."""
+    x = np.linspace(-1, 1, 40, dtype=np.float32)[None]
+    smoothed = jinterp.smooth(jinterp.gradient, key=KEY, num_samples=100, noise=0.15)
+    error = np.asarray(smoothed(quadratic, None, x, 0)) - x
+    assert np.sqrt((error**2).mean()) == pytest.approx(0.15 * 2 / np.sqrt(100), rel=0.3)
+
+
+def turning(params: None, x: jax.Array) -> jax.Array:
+    return jnp.stack([jnp.tanh(x[:, 0]), jnp.tanh(-2 * x[:, 0])], 1)
+
+
+def test_the_class_is_that_of_the_input_without_noise() -> None:
+    x = np.array([[0.05, 3.0]], np.float32)
+    smoothed = jinterp.smooth(jinterp.gradient, key=KEY, num_samples=20, noise=1.0)
+    np.testing.assert_allclose(smoothed(turning, None, x), smoothed(turning, None, x, 0), rtol=1e-6)
+
+
+def test_maps_are_smoothed_too() -> None:
+    smoothed = jinterp.smooth(jinterp.grad_cam, key=KEY, num_samples=3)
+    found = smoothed(*networks.cnn(), networks.IMAGES, TARGET, relu=False)
+    samples = [
+        jinterp.grad_cam(*networks.cnn(), each, TARGET, relu=False)
+        for each in explicit(networks.IMAGES, 3, 0.15)
+    ]
+    np.testing.assert_allclose(found, np.mean(samples, 0), rtol=1e-4, atol=1e-6)
+
+
+def test_the_score_of_the_explainer_is_its_own() -> None:
+    smoothed = jinterp.smooth(jinterp.gradient, key=KEY, num_samples=2, noise=0.0)
+    arguments = *networks.mlp(), ROWS, TARGET
+    found = smoothed(*arguments, score=jinterp.probability)
+    expected = jinterp.gradient(*arguments, score=jinterp.probability)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)

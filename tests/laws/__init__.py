@@ -1,0 +1,1 @@
+"""Properties that every explainer obeys, found by its signature and not listed."""

@@ -1,0 +1,265 @@
+"""Rows and points against plain loops in NumPy, however they are cut; memory, threads, devices."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jinterp.stream import memory, rows
+from jinterp.stream.rows import WithRows, map_rows
+from tests.problems import count_compiles
+
+FEATURES = 3
+PARAMS = np.random.default_rng(0).normal(size=FEATURES).astype(np.float32)
+
+
+@pytest.fixture
+def cut(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Sets how the work is cut."""
+    return functools.partial(set_cut, monkeypatch)
+
+
+def set_cut(patch: pytest.MonkeyPatch, *, most: int, lanes: int) -> None:
+    patch.setattr(memory, "rows_per_program", lambda device: most)
+    patch.setattr(memory, "num_row_lanes", lambda device: lanes)
+
+
+def examples(num: int) -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(num, FEATURES)).astype(np.float32)
+
+
+def positions(num: int) -> np.ndarray:
+    return ((np.arange(num) + 1) / num).astype(np.float32)
+
+
+def one_point(power: int, params: Any, x: Any, point: Any) -> Any:
+    """A pytree: sin(w x)^power times the point, and the first feature."""
+    if isinstance(params, WithRows):
+        return {"wave": jnp.sin(params.rows * x) ** power * point, "first": x[:, 0]}
+    return {"wave": jnp.sin(params[None] * x) ** power * point, "first": x[:, 0]}
+
+
+def carried(power: int, params: Any, x: Any, point: Any, carry: Any) -> Any:
+    """Depends on the order of the points."""
+    return jnp.cos(carry * point + x * params[None]) ** power
+
+
+def expected_points(weights: np.ndarray, x: np.ndarray, points: np.ndarray) -> np.ndarray:
+    wave = np.sin(weights.astype(np.float64) * x) ** 2
+    return np.stack([wave * point for point in points], axis=1)
+
+
+CUTS = {
+    "num_examples": st.integers(1, 9),
+    "num_points": st.integers(1, 6),
+    "most": st.sampled_from([1, 2, 5, 16]),
+    "lanes": st.sampled_from([1, 2, 5]),
+}
+
+
+@settings(max_examples=25)
+@given(**CUTS, of_rows=st.booleans())
+def test_sum_and_stack(
+    num_examples: int, num_points: int, most: int, lanes: int, of_rows: bool
+) -> None:
+    x, points = examples(num_examples), positions(num_points)
+    own = np.abs(x[:, ::-1])
+    params = WithRows(PARAMS, own) if of_rows else PARAMS
+    expected = expected_points(own if of_rows else PARAMS, x, points)
+    with pytest.MonkeyPatch.context() as patch:
+        set_cut(patch, most=most, lanes=lanes)
+        total = map_rows(one_point, 2, params, x, points)
+        each = map_rows(one_point, 2, params, x, points, kind="stack")
+    np.testing.assert_allclose(total["wave"], expected.sum(1), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(total["first"], num_points * x[:, 0], rtol=1e-6)
+    np.testing.assert_allclose(each["wave"], expected, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(each["first"], np.repeat(x[:, :1], num_points, axis=1))
+
+
+@settings(max_examples=15)
+@given(**CUTS)
+def test_carry(num_examples: int, num_points: int, most: int, lanes: int) -> None:
+    x, points = examples(num_examples), positions(num_points)
+    expected = np.ones_like(x, np.float64)
+    for point in points:
+        expected = np.cos(expected * point + x * PARAMS) ** 2
+    with pytest.MonkeyPatch.context() as patch:
+        set_cut(patch, most=most, lanes=lanes)
+        initial = jnp.ones_like(x)
+        found = map_rows(carried, 2, PARAMS, x, points, kind="carry", initial=initial)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(initial, 1)  # not donated
+
+
+@pytest.mark.parametrize("kind", ["sum", "stack", "carry"])
+def test_traced_as_cut(kind: Any, cut: Any) -> None:
+    x, points = jnp.asarray(examples(5)), positions(4)
+    fn, initial = (carried, jnp.ones_like(x)) if kind == "carry" else (one_point, None)
+    call = functools.partial(map_rows, fn, 2, kind=kind, initial=initial)
+    cut(most=2, lanes=3)
+    found = call(PARAMS, x, points)
+    compiled = jax.jit(lambda params, x, points: call(params, x, points))(PARAMS, x, points)
+    for a, b in zip(jax.tree.leaves(compiled), jax.tree.leaves(found), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("slice_size", [1, 3, 5, 7, 20])
+def test_a_slice_size_given(slice_size: int) -> None:
+    x, points = examples(7), positions(3)
+    found = map_rows(one_point, 2, PARAMS, x, points, slice_size=slice_size)
+    expected = expected_points(PARAMS, x, points).sum(1)
+    assert found["wave"].shape == expected.shape
+    np.testing.assert_allclose(found["wave"], expected, rtol=0, atol=1e-6)
+
+
+def test_no_points_is_one() -> None:
+    def of_rows(static: Any, params: Any, x: Any, point: None) -> Any:
+        assert point is None
+        return x * params[None]
+
+    np.testing.assert_array_equal(map_rows(of_rows, (), PARAMS, examples(5)), examples(5) * PARAMS)
+
+
+# --- what is compiled, and the memory it takes
+
+
+def hungry(width: int, params: Any, x: Any, point: Any) -> Any:
+    """Needs about 4 · width bytes an example and point."""
+    wide = jnp.sin(jnp.outer(x[:, 0], jnp.arange(width).astype(x.dtype)) + point)
+    return jnp.sort(wide, axis=1)[:, :2] + jnp.cumsum(wide, axis=1)[:, -1:]
+
+
+WIDTH = 1000
+ONE_ROW = 30_000  # bytes, generously
+
+
+@pytest.mark.parametrize(("num_examples", "num_points"), [(3, 5), (40, 5), (3, 60), (40, 60)])
+def test_temporaries_stay_under_the_budget(
+    num_examples: int, num_points: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget, taken = 8 * ONE_ROW, []
+    compile_cut = rows._Cut.compile
+
+    def compiled(cut: Any) -> Any:
+        program = compile_cut(cut)
+        taken.append(memory._temporary_bytes(program) * cut.num_lanes)
+        return program
+
+    monkeypatch.setattr(rows._Cut, "compile", compiled)
+    args = (hungry, WIDTH, PARAMS, examples(num_examples), positions(num_points))
+    expected = map_rows(*args)
+    monkeypatch.setattr(memory, "memory_budget", lambda device: budget)
+    found = map_rows(*args)
+    assert taken[-1] <= budget
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_nothing_is_compiled_for_another_batch_of_the_shape() -> None:
+    call = functools.partial(map_rows, one_point, 3, PARAMS)
+    call(examples(5), positions(4))
+    with count_compiles() as counter:
+        call(examples(5) + 1, positions(4) / 2)
+        call(examples(5), positions(4))
+    assert counter.compiled == 0
+
+
+def test_slices_share_a_program(cut: Any) -> None:
+    """Ragged or not: the last slice takes examples again to be full."""
+    cut(most=2, lanes=1)
+    map_rows(one_point, 4, PARAMS, examples(4), positions(3))
+    steps = []
+    with pytest.MonkeyPatch.context() as patch:
+        compile_cut = rows._Cut.compile
+        patch.setattr(rows._Cut, "compile", lambda cut: steps.append(compile_cut(cut)) or steps[-1])
+        map_rows(one_point, 4, PARAMS, examples(7), positions(5))
+    (step,) = steps
+    assert step.in_avals[0][1].shape == (2, FEATURES)
+
+
+# --- threads, devices, dtypes
+
+
+@dataclasses.dataclass(frozen=True)
+class Failing:
+    """Fails while it runs, in whichever thread that is."""
+
+    def __call__(self, static: Any, params: Any, x: Any, point: Any) -> Any:
+        return jax.pure_callback(self.fail, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+
+    def fail(self, x: Any) -> Any:
+        raise FloatingPointError("in the middle of it")
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_an_exception_in_a_program_reaches_the_caller(lanes: int, cut: Any) -> None:
+    cut(most=2, lanes=lanes)
+    with pytest.raises(Exception, match="in the middle of it"):
+        jax.block_until_ready(map_rows(Failing(), (), PARAMS, examples(7), positions(3)))
+
+
+@pytest.mark.parametrize("kind", ["sum", "stack", "carry"])
+def test_float64_in_threads(kind: Any, cut: Any) -> None:
+    cut(most=2, lanes=3)
+    with jax.enable_x64(True):
+        x, points = examples(7).astype(np.float64) + 1e-12, (np.arange(4) + 1) / 4
+        weights = PARAMS.astype(np.float64)
+        if kind == "carry":
+            expected = np.ones_like(x)
+            for point in points:
+                expected = np.cos(expected * point + x * weights) ** 2
+            initial = jnp.ones_like(x)
+            found = map_rows(carried, 2, weights, x, points, kind=kind, initial=initial)
+        else:
+            found = map_rows(one_point, 2, weights, x, points, kind=kind)["wave"]
+            each = expected_points(weights, x, points)
+            expected = each.sum(1) if kind == "sum" else each
+        assert found.dtype == jnp.float64
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
+
+
+def every_kind(params: Any, x: Any, points: Any) -> list[Any]:
+    initial = jnp.ones_like(x)
+    return [
+        map_rows(one_point, 2, params, x, points)["wave"],
+        map_rows(one_point, 2, params, x, points, kind="stack")["wave"],
+        map_rows(carried, 2, params, x, points, kind="carry", initial=initial),
+    ]
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize("where", ["default", "params", "rows", "both"])
+def test_another_device(where: str, lanes: int, cut: Any) -> None:
+    cut(most=2, lanes=lanes)
+    other = jax.devices()[2]
+    x, points = examples(7), positions(4)
+    expected = every_kind(PARAMS, x, points)
+    if where == "default":
+        with jax.default_device(other):
+            found = every_kind(PARAMS, x, points)
+    else:
+        params = jax.device_put(PARAMS, other) if where in ("params", "both") else PARAMS
+        x = jax.device_put(x, other) if where in ("rows", "both") else x
+        found = every_kind(params, x, points)
+    for a, b in zip(found, expected, strict=True):
+        assert a.devices() == {other}
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_devices", [2, 4])
+def test_a_batch_over_devices(num_devices: int, cut: Any) -> None:
+    cut(most=2, lanes=3)
+    x, points = examples(8), positions(4)
+    expected = every_kind(PARAMS, x, points)
+    mesh = jax.make_mesh((num_devices,), ("data",), devices=jax.devices()[:num_devices])
+    sharded = jax.device_put(x, jax.NamedSharding(mesh, jax.P("data")))
+    params = jax.device_put(PARAMS, jax.NamedSharding(mesh, jax.P()))
+    found = every_kind(params, sharded, points)
+    for a, b in zip(found, expected, strict=True):
+        assert len(a.devices()) == num_devices
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
