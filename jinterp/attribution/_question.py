@@ -247,10 +247,11 @@ def _independent(apply_fn: ApplyFn, params: Params, x: Inputs) -> None:
     """
     if under_transform((params, x)) or _check.num_examples(x) == 1:
         return
-    few = jax.tree.map(lambda leaf: np.asarray(leaf[:8]), x)
-    key = hash(apply_fn), jax.tree.structure(params), str(jax.tree.map(np.shape, few))
+    shapes = tuple(leaf.shape[1:] for leaf in jax.tree.leaves(x))
+    key = hash(apply_fn), jax.tree.structure(params), shapes
     if key in _seen:
         return
+    few = jax.tree.map(lambda leaf: np.asarray(leaf[:8]), x)
     copies = jax.tree.map(lambda leaf: np.repeat(leaf[:1], len(leaf), axis=0), few)
     if all(map(np.array_equal, jax.tree.leaves(few), jax.tree.leaves(copies))):
         return  # examples that are equal tell nothing

@@ -74,13 +74,16 @@ def rows_per_program(device: jax.Device) -> int:
 
 
 def fits(compiled: Compiled, device: jax.Device, num_lanes: int) -> bool:
-    """Whether the temporaries of all lanes fit the budget.
+    """Whether the temporaries of all lanes fit the budget."""
+    return _temporary_bytes(compiled) * num_lanes <= rounded_budget(device)
 
-    The budget is rounded down to a power of two, so that what is free at the moment seldom changes
-    the answer, and with it the program.
+
+def rounded_budget(device: jax.Device) -> int:
+    """The budget rounded down to a power of two.
+
+    So what is free at the moment seldom changes the cut, and with it the program.
     """
-    budget = 1 << max(memory_budget(device).bit_length() - 1, 0)
-    return _temporary_bytes(compiled) * num_lanes <= budget
+    return 1 << max(memory_budget(device).bit_length() - 1, 0)
 
 
 def _temporary_bytes(compiled: Compiled) -> int:

@@ -205,6 +205,12 @@ class _Cut:
         params, rows, total = self.slices[0]
         return _on_one_device.lower(self.call, params, rows, *self.chunks[0], total).compile()
 
+    def key(self, budget: int) -> int:
+        """What decides whether the compiled program fits."""
+        leaves = jax.tree.leaves((self.params, self.rows, self.points))
+        shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        return hash((self.call, shapes, self.slice_size, self.chunk, self.num_lanes, budget))
+
     @property
     def num_groups(self) -> int:
         """In how many parts the points of a slice are computed side by side."""
@@ -266,12 +272,17 @@ def _fitting(cut: _Cut) -> tuple[_Cut, Compiled]:
     while True:
         program = cut.compile()
         smallest = cut.chunk == 1 and cut.slice_size == 1
-        if smallest or memory.fits(program, device, cut.num_lanes):
+        key = cut.key(memory.rounded_budget(device))
+        if smallest or key in _fit or memory.fits(program, device, cut.num_lanes):
+            _fit.add(key)
             return cut, program
         if cut.chunk > 1:
             cut = dataclasses.replace(cut, chunk=_divided(cut.chunk, 2))
         else:
             cut = dataclasses.replace(cut, slice_size=_divided(cut.slice_size, 2))
+
+
+_fit: set[int] = set()  # cuts that fitted: asking a program for its memory costs milliseconds
 
 
 def _device(rows: Inputs) -> jax.Device:
