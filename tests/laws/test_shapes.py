@@ -53,6 +53,7 @@ def test_the_predicted_class_is_the_default(case: Case) -> None:
 
 
 @every([*CASES, EACH_CLASS])
+@pytest.mark.filterwarnings("ignore:.* are zero everywhere")
 def test_nothing_is_compiled_or_traced_again(case: Case) -> None:
     case()
     traces.clear()

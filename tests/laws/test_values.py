@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import jinterp
 from tests.laws.explainers import (
@@ -73,6 +74,7 @@ def test_scaled_logits_scale_the_values(case: Case) -> None:
     assert_close(values, by * np.asarray(case(), np.float64))
 
 
+@pytest.mark.filterwarnings("ignore:.* are zero everywhere")
 def test_scaled_logits_in_score_cam_without_softmax() -> None:
     case = next(case for case in CASES if case.name == "score_cam")
     expected = 3 * case(channel_softmax=False)
