@@ -1,9 +1,6 @@
 """What users get wrong, and the sentence that helps them: given, expected, what to do."""
 
-import functools
-import warnings
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import flax.errors
@@ -11,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinterp._trace import under_transform
+from jinterp._functions import is_hashable, name_of
+from jinterp._trace import eval_shape, under_transform
 from jinterp._types import AnyArray, ApplyFn, Inputs, LossFn, Params
 
 _WHOLE_VARIABLES = (
@@ -114,7 +112,7 @@ def scores_of(score: Any, outputs: Any, target: Any, num_examples: int) -> None:
             f"`score` is {score!r}; expected a function score(logits, target) -> [batch], such as "
             "jinterp.logit."
         )
-    found = jax.eval_shape(score, outputs, target)
+    found = eval_shape(score, outputs, target)
     shape = getattr(found, "shape", None)
     if shape != (num_examples,) or not jnp.issubdtype(found.dtype, jnp.floating):
         returned = _describe(found) if shape is not None else f"a {type(found).__name__}"
@@ -147,8 +145,14 @@ def _traced(apply_fn: ApplyFn, params: Params, x: Inputs) -> Any:
             f"`apply_fn` is a {type(apply_fn).__name__}; expected a function apply_fn(params, x) "
             "-> logits. A jinterp.Model is unpacked: f(*model, x)."
         )
+    if not is_hashable(apply_fn):
+        raise TypeError(
+            f"`apply_fn` ({name_of(apply_fn)}) cannot be hashed, so what is compiled for "
+            "it could not be found again; expected a function. Write one around it, once: "
+            "def apply_fn(params, x): return model(params, x)."
+        )
     try:
-        return jax.eval_shape(apply_fn, params, x)
+        return eval_shape(apply_fn, params, x)
     except (flax.errors.ScopeCollectionNotFound, flax.errors.ScopeParamNotFoundError) as error:
         raise ValueError(
             f"`apply_fn` did not find all its variables in `params`. {_WHOLE_VARIABLES} ({error})"
@@ -287,63 +291,6 @@ def at_most_dataset(k: int, num_examples: int | None) -> None:
         raise ValueError(
             f"`k` is {k}; the dataset has {num_examples} examples. Use k={num_examples} or less."
         )
-
-
-def warn_if_made_anew(name: str, function: Callable[..., Any] | None) -> None:
-    """Warn once if a function equal to one seen before, but another object, comes in."""
-    fingerprint = _fingerprint(function)
-    if function is None or fingerprint is None or fingerprint in _warned:
-        return
-    is_method = hasattr(function, "__func__")
-    reference: Any = weakref.WeakMethod(function) if is_method else weakref.ref(function)
-    if _seen.setdefault(fingerprint, reference)() != function:
-        _warned.add(fingerprint)
-        warnings.warn(
-            f"`{name}` ({name_of(function)}) is made anew for every call, so it is compiled anew "
-            "too. Make it once and pass the same object; for a Flax model use jinterp.from_linen "
-            "or jinterp.from_nnx.",
-            stacklevel=4,
-        )
-
-
-_seen: dict[Any, Any] = {}
-_warned: set[Any] = set()
-
-
-def _fingerprint(function: Any) -> Any:
-    """Equal for two functions made by the same code from the same things; holds none of them."""
-    if isinstance(function, functools.partial):
-        keywords = tuple((name, id(value)) for name, value in sorted(function.keywords.items()))
-        inner = _fingerprint(function.func) or id(function.func)
-        return inner, tuple(map(id, function.args)), keywords
-    if hasattr(function, "__func__"):
-        return _fingerprint(function.__func__), type(function.__self__), _hash(function.__self__)
-    if hasattr(function, "__code__"):
-        code = function.__code__
-        cells = tuple(map(_content, function.__closure__ or ()))
-        return code, code.co_filename, cells, tuple(map(id, function.__defaults__ or ()))
-    return None
-
-
-def _content(cell: Any) -> int | None:
-    try:
-        return id(cell.cell_contents)
-    except ValueError:  # not set yet
-        return None
-
-
-def _hash(value: Any) -> int:
-    try:
-        return hash(value)
-    except TypeError:
-        return id(value)
-
-
-def name_of(function: Callable[..., Any]) -> str:
-    """A function's name and where it was written, as far as it tells."""
-    code = getattr(function, "__code__", None)
-    name = getattr(function, "__qualname__", type(function).__name__)
-    return f"{name}, line {code.co_firstlineno} of {code.co_filename}" if code else name
 
 
 def _describe(struct: Any) -> str:

@@ -1,7 +1,9 @@
-"""Whether values can be looked at, and who called."""
+"""Whether values can be looked at, what shapes a function returns, and who called."""
 
+import functools
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,6 +24,34 @@ def under_transform(tree: Any) -> bool:
     """
     is_traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
     return is_traced or _state() != _OUTSIDE
+
+
+def abstract(tree: Any) -> tuple[Any, tuple[Any, ...]]:
+    """The structure of a pytree and its abstract leaves, hashable: what a trace depends on."""
+    leaves, treedef = jax.tree.flatten(tree)
+    return treedef, tuple(map(_abstract_leaf, leaves))
+
+
+def _abstract_leaf(leaf: Any) -> Any:
+    is_abstract = isinstance(leaf, jax.ShapeDtypeStruct | jax.core.ShapedArray)
+    return leaf if is_abstract else jax.typeof(leaf)
+
+
+def eval_shape(fn: Callable[..., Any], *arguments: Any) -> Any:
+    """`jax.eval_shape`, remembered: tracing takes milliseconds, a question's answer microseconds.
+
+    What a closure holds of a transform is never remembered.
+    """
+    if under_transform(arguments):
+        return jax.eval_shape(fn, *arguments)
+    return _eval_shape(fn, jax.config.read("jax_enable_x64"), *abstract(arguments))
+
+
+@functools.lru_cache(maxsize=256)
+def _eval_shape(
+    fn: Callable[..., Any], enable_x64: bool, treedef: Any, leaves: tuple[Any, ...]
+) -> Any:
+    return jax.eval_shape(fn, *jax.tree.unflatten(treedef, leaves))
 
 
 def warn(message: str) -> None:

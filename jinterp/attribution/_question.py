@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jinterp import _check
+from jinterp import _check, _functions
 from jinterp._trace import under_transform, warn
 from jinterp._types import ApplyFn, Inputs, Params, Score, Target
 from jinterp.model import score as scores
@@ -69,8 +69,8 @@ def ask(
         score: `score(logits, target) -> [batch]`.
         differentiable: whether gradients by `x` are taken.
     """
-    _check.warn_if_made_anew("apply_fn", apply_fn)
-    _check.warn_if_made_anew("score", score)
+    _functions.warn_if_made_anew("apply_fn", apply_fn)
+    _functions.warn_if_made_anew("score", score)
     x = jax.tree.map(jnp.asarray, x)
     num_examples = _check.num_examples(x)
     if differentiable:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jinterp import _check
-from jinterp._trace import under_transform
+from jinterp._trace import abstract, under_transform
 from jinterp._types import ApplyFn, Inputs, Params
 from jinterp.attribution._layer import layer_slopes
 from jinterp.attribution._question import Question
@@ -58,11 +58,8 @@ def view_of(question: Question, layer: str | None, grid: Grid | None, channel_ax
     Raises:
         ValueError: the layer has no axis in space, or no layer has.
     """
-    leaves, treedef = jax.tree.flatten((question.params, question.x))
-    shapes = tuple(
-        jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in map(jnp.asarray, leaves)
-    )
-    views = _views(question.apply_fn, treedef, shapes, layer, grid, channel_axis)
+    inputs = abstract((question.params, question.x))
+    views = _views(question.apply_fn, *inputs, layer, grid, channel_axis)
     if len(views) == 1:
         return views[0]
     return _first_with_slope(question, views)
@@ -72,13 +69,13 @@ def view_of(question: Question, layer: str | None, grid: Grid | None, channel_ax
 def _views(
     apply_fn: ApplyFn,
     treedef: Any,
-    shapes: tuple[jax.ShapeDtypeStruct, ...],
+    leaves: tuple[Any, ...],
     layer: str | None,
     grid: Grid | None,
     channel_axis: int,
 ) -> tuple[View, ...]:
     """The views that can be meant, from the last layer on; one, unless there is a class token."""
-    params, x = jax.tree.unflatten(treedef, shapes)
+    params, x = jax.tree.unflatten(treedef, leaves)
     found = layers(apply_fn, params, x)
     space = _space_of(x, channel_axis)
     if layer is not None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.sharding import Mesh
 
-from jinterp import _check
+from jinterp import _check, _functions
 from jinterp._types import ApplyFn, LossFn, Params
 from jinterp.evaluate.calibration import Calibration, calibration_of
 from jinterp.evaluate.confusion import (
@@ -116,7 +116,7 @@ def evaluate(
     """
     _check.at_least_one("k", k)
     _check.at_least_one("num_bins", num_bins)
-    _check.warn_if_made_anew("loss_fn", loss_fn)
+    _functions.warn_if_made_anew("loss_fn", loss_fn)
     num_names = None if class_names is None else len(_check.names(class_names))
     reducers: dict[str, Reducer | Collect] = {
         "cells": confusion_cells(num_names=num_names),

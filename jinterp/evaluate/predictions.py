@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from jinterp import _check
+from jinterp import _functions
 from jinterp._types import AnyArray, ApplyFn, Batch, EitherArray, LossFn, Params
 from jinterp.evaluate.calibration import tied_means
 from jinterp.evaluate.losses import brier_score, classes_of, cross_entropy, per_example
@@ -134,7 +134,7 @@ def predictions(
     >>> predictions(apply_fn, jnp.eye(2), ds).correct.tolist()
     [True, False]
     """
-    _check.warn_if_made_anew("loss_fn", loss_fn)
+    _functions.warn_if_made_anew("loss_fn", loss_fn)
     rows = {"rows": prediction_rows(loss_fn)}
     return fold(rows, apply_fn, params, ds, mesh=mesh, progress=progress)["rows"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from jinterp import _check
+from jinterp import _check, _functions
 from jinterp._types import ApplyFn, Batch, LossFn, Params
 from jinterp.data.batches import batches
 from jinterp.evaluate.losses import classes_of, cross_entropy, per_example
@@ -90,7 +90,7 @@ def top_losses(
     dataset = batches(ds)
     # In a run of several processes the dataset is only this one's part.
     _check.at_most_dataset(k, dataset.num_examples if jax.process_count() == 1 else None)
-    _check.warn_if_made_anew("loss_fn", loss_fn)
+    _functions.warn_if_made_anew("loss_fn", loss_fn)
     reducers = {
         "top": _top_losses(k, largest, loss_fn),
         "non_finite": _non_finite(loss_fn),

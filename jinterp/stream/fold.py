@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.stages import Compiled
 
-from jinterp import _check
+from jinterp import _check, _functions
 from jinterp._types import ApplyFn, Batch, Params
 from jinterp.data.batches import DEFAULT_BATCH_SIZE, Batches, batches, peek
 from jinterp.stream.memory import choose_batch_size, num_lanes
@@ -80,8 +80,8 @@ def fold(
     {'first': np.float64(2.0)}
     """
     dataset = batches(ds)
-    _check.warn_if_made_anew("apply_fn", apply_fn)
-    _check.warn_if_made_anew("preprocess", dataset.preprocess)
+    _functions.warn_if_made_anew("apply_fn", apply_fn)
+    _functions.warn_if_made_anew("preprocess", dataset.preprocess)
     placement = place(mesh, params)
     run = Run(
         apply_fn,

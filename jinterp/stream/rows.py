@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.stages import Compiled
 
-from jinterp._trace import under_transform
+from jinterp._trace import eval_shape, under_transform
 from jinterp._types import AnyArray, Inputs, Params
 from jinterp.stream import memory
 
@@ -90,8 +90,8 @@ class _Call:
     static: Hashable
     kind: Kind
 
-    def results(self, params: Params, rows: Inputs, points: Any) -> Any:
-        """`[points, batch, ...]`."""
+    def __call__(self, params: Params, rows: Inputs, points: Any) -> Any:
+        """The result at each point, `[points, batch, ...]`."""
         one = functools.partial(self.fn, self.static, params, rows)
         if points is None:
             return jax.tree.map(lambda leaf: leaf[None], one(None))
@@ -104,36 +104,28 @@ class _Call:
 def _step(
     call: _Call, params: Params, rows: Inputs, points: Any, valid: AnyArray, total: Any
 ) -> Any:
-    """The total after some more points, or their results `[batch, points, ...]`."""
+    """The total after some more points (None before the first), or results
+    `[batch, points, ...]`.
+    """
     if call.kind == "carry":
         point = jax.tree.map(lambda leaf: leaf[0], points)
         return call.fn(call.static, params, rows, point, total)
-    results = call.results(params, rows, points)
+    results = call(params, rows, points)
     if call.kind == "stack":
         return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), results)
-    return jax.tree.map(functools.partial(_added, valid), total, results)
+    sums = jax.tree.map(functools.partial(_summed, valid), results)
+    return sums if total is None else jax.tree.map(jnp.add, total, sums)
 
 
 _over_devices = jax.jit(_step, static_argnames="call")  # donates nothing: totals come unsharded
 _on_one_device = jax.jit(_step, static_argnames="call", donate_argnames="total")
 
 
-@functools.partial(jax.jit, static_argnames="call")
-def _results(call: _Call, params: Params, rows: Inputs, points: Any) -> Any:
-    return call.results(params, rows, points)
-
-
-def _zeros(call: _Call, params: Params, rows: Inputs, points: Any) -> Any:
-    """Accumulators of one slice; nothing is compiled for their shapes, and they are kept by JAX."""
-    shapes = _results.eval_shape(call, params, rows, points)
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), shapes)
-
-
-def _added(valid: AnyArray, total: AnyArray, results: AnyArray) -> AnyArray:
+def _summed(valid: AnyArray, results: AnyArray) -> AnyArray:
     if len(results) == 1:
-        return total + results[0]
+        return results[0]
     mask = valid.reshape(-1, *[1] * (results.ndim - 1))
-    return total + jnp.where(mask, results, jnp.zeros((), results.dtype)).sum(axis=0)
+    return jnp.where(mask, results, jnp.zeros((), results.dtype)).sum(axis=0)
 
 
 def _traced(call: _Call, params: Params, rows: Inputs, points: Any, initial: Any) -> Any:
@@ -187,11 +179,10 @@ class _Cut:
         return _joined_sums(by_slice, self.num_examples)
 
     def strand(self, program: Callable[..., Any], strand: tuple[Any, Any]) -> Any:
-        (params, rows, total), chunks = strand
+        (params, rows, initial), chunks = strand
+        total = jax.tree.map(jnp.copy, self.zeros if self.needs_zeros else initial)  # is donated
         stacked = []
-        for number, chunk in enumerate(chunks):
-            if number == 0 and self.call.kind != "stack":
-                total = jax.tree.map(jnp.copy, total)  # the program donates it
+        for chunk in chunks:
             total = program(params, rows, *chunk, total)
             if self.num_lanes > 1:
                 jax.block_until_ready(total)
@@ -201,9 +192,25 @@ class _Cut:
         return stacked or total
 
     def compile(self) -> Compiled:
-        """JAX keeps it: a second call costs about a millisecond."""
-        params, rows, total = self.slices[0]
+        """The program, which JAX keeps.
+
+        Compiled here and not by the first call, since a thread has settings of its own: float64
+        and the precision of products are those of the caller.
+        """
+        params, rows, initial = self.slices[0]
+        total = self.zeros if self.needs_zeros else initial
         return _on_one_device.lower(self.call, params, rows, *self.chunks[0], total).compile()
+
+    @property
+    def needs_zeros(self) -> bool:
+        """Whether sums are added up over several calls of the program."""
+        return self.call.kind == "sum" and len(self.chunks) > self.num_groups
+
+    @functools.cached_property
+    def zeros(self) -> Any:
+        params, rows, _ = self.slices[0]
+        results = eval_shape(self.call, params, rows, self.chunks[0][0])
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), results)
 
     def key(self, budget: int) -> int:
         """What decides whether the compiled program fits."""
@@ -227,10 +234,7 @@ class _Cut:
             starts = range(0, self.num_examples, self.slice_size)
             indices = [np.arange(n, n + self.slice_size) % self.num_examples for n in starts]
             parts = [_taken(parts[0], each) for each in indices]
-        if self.call.kind == "sum":
-            zeros = _zeros(self.call, self.with_rows(parts[0][0]), parts[0][1], self.chunks[0][0])
-            parts = [(own, rows, zeros) for own, rows, _ in parts]
-        return [(self.with_rows(own), rows, total) for own, rows, total in parts]
+        return [(self.with_rows(own), rows, initial) for own, rows, initial in parts]
 
     def with_rows(self, own: Any) -> Params:
         if isinstance(self.params, WithRows):

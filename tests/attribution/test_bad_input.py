@@ -1,5 +1,6 @@
 """What is wrong with a call is said in a sentence: given, expected, what to do."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -67,6 +68,21 @@ def test_no_function(apply_fn: Any, given: str, advice: str) -> None:
     assert given in said
     assert "expected a function apply_fn(params, x) -> logits" in said
     assert advice in said
+
+
+def test_a_function_that_cannot_be_hashed() -> None:
+    """As with an Equinox module, whose fields are arrays."""
+
+    @dataclasses.dataclass
+    class Scaled:
+        factor: float
+
+        def __call__(self, params: Any, x: Any) -> Any:
+            return self.factor * x @ params
+
+    said = message(TypeError, jinterp.gradient, Scaled(2.0), np.ones((5, 3), np.float32), ROWS, 0)
+    assert "`apply_fn` (Scaled) cannot be hashed" in said
+    assert "Write one around it, once: def apply_fn(params, x): return model(params, x)." in said
 
 
 def test_a_collection_alone() -> None:
