@@ -3,7 +3,7 @@
 import functools
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
@@ -44,14 +44,27 @@ def eval_shape(fn: Callable[..., Any], *arguments: Any) -> Any:
     """
     if under_transform(arguments):
         return jax.eval_shape(fn, *arguments)
-    return _eval_shape(fn, jax.config.read("jax_enable_x64"), *abstract(arguments))
+    return _eval_shape(fn, settings(), *abstract(arguments))
 
 
 @functools.lru_cache(maxsize=256)
 def _eval_shape(
-    fn: Callable[..., Any], enable_x64: bool, treedef: Any, leaves: tuple[Any, ...]
+    fn: Callable[..., Any], settings: Hashable, treedef: Any, leaves: tuple[Any, ...]
 ) -> Any:
     return jax.eval_shape(fn, *jax.tree.unflatten(treedef, leaves))
+
+
+def settings() -> Hashable:
+    """What JAX is set to at the moment, as far as a trace depends on it: float64, precision, mesh.
+
+    JAX keeps one trace of a function of nothing for each.
+    """
+    return _nothing.trace().jaxpr
+
+
+@jax.jit
+def _nothing() -> tuple[()]:
+    return ()
 
 
 def warn(message: str) -> None:

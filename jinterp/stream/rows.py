@@ -8,7 +8,6 @@ decided here.
 import dataclasses
 import functools
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import jax
@@ -16,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.stages import Compiled
 
-from jinterp._trace import eval_shape, under_transform
+from jinterp._trace import abstract, eval_shape, settings, under_transform
 from jinterp._types import AnyArray, Inputs, Params
 from jinterp.stream import memory
+from jinterp.stream.threads import side_by_side
 
 RowsFn = Callable[..., Any]
 """`fn(static, params, rows, point) -> result`, all of `rows` and `result` `[batch, ...]`."""
@@ -165,12 +165,7 @@ class _Cut:
         """Compute every strand: some of the chunks of points for one slice, one after the other."""
         groups = [self.chunks[n :: self.num_groups] for n in range(self.num_groups)]
         strands = [(one, group) for one in self.slices for group in groups]
-        strand = functools.partial(self.strand, program)
-        if min(self.num_lanes, len(strands)) == 1:
-            results = list(map(strand, strands))
-        else:
-            with ThreadPoolExecutor(self.num_lanes) as pool:
-                results = list(pool.map(strand, strands))
+        results = side_by_side(functools.partial(self.strand, program), strands, self.num_lanes)
         by_slice = [
             results[n : n + self.num_groups] for n in range(0, len(results), self.num_groups)
         ]
@@ -212,11 +207,12 @@ class _Cut:
         results = eval_shape(self.call, params, rows, self.chunks[0][0])
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), results)
 
-    def key(self, budget: int) -> int:
-        """What decides whether the compiled program fits."""
-        leaves = jax.tree.leaves((self.params, self.rows, self.points))
-        shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-        return hash((self.call, shapes, self.slice_size, self.chunk, self.num_lanes, budget))
+    def key(self, budget: int) -> Hashable:
+        """What decides which program it is, and whether that fits."""
+        arguments = self.params, self.rows, self.points, self.initial
+        places = tuple(leaf.sharding for leaf in jax.tree.leaves(arguments[:2]))
+        cut = self.call, self.slice_size, self.chunk, self.num_groups, self.num_lanes
+        return cut, abstract(arguments), places, settings(), budget
 
     @property
     def num_groups(self) -> int:
@@ -274,11 +270,15 @@ def _fitting(cut: _Cut) -> tuple[_Cut, Compiled]:
     """The cut made finer until the compiled program fits the memory budget."""
     device = _device(cut.rows)
     while True:
+        key = cut.key(memory.rounded_budget(device))
+        if key in _programs:
+            return cut, _programs[key]
         program = cut.compile()
         smallest = cut.chunk == 1 and cut.slice_size == 1
-        key = cut.key(memory.rounded_budget(device))
-        if smallest or key in _fit or memory.fits(program, device, cut.num_lanes):
-            _fit.add(key)
+        if smallest or memory.fits(program, device, cut.num_lanes):
+            if len(_programs) == _MOST_PROGRAMS:
+                del _programs[next(iter(_programs))]
+            _programs[key] = program
             return cut, program
         if cut.chunk > 1:
             cut = dataclasses.replace(cut, chunk=_divided(cut.chunk, 2))
@@ -286,7 +286,8 @@ def _fitting(cut: _Cut) -> tuple[_Cut, Compiled]:
             cut = dataclasses.replace(cut, slice_size=_divided(cut.slice_size, 2))
 
 
-_fit: set[int] = set()  # cuts that fitted: asking a program for its memory costs milliseconds
+_MOST_PROGRAMS = 256
+_programs: dict[Hashable, Compiled] = {}  # what fitted: asking JAX again takes milliseconds
 
 
 def _device(rows: Inputs) -> jax.Device:

@@ -223,6 +223,32 @@ def test_float64_in_threads(kind: Any, cut: Any) -> None:
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
 
 
+def in_default_dtype(static: None, params: Any, x: Any, point: Any) -> Any:
+    return jnp.cos(x.astype(float))
+
+
+def test_a_program_is_kept_for_the_settings_it_was_made_for(cut: Any) -> None:
+    """The same call, with float64 switched on and off between."""
+    cut(most=2, lanes=2)
+    x, points = examples(5), positions(3)
+    for enabled in (False, True, False, True):
+        with jax.enable_x64(enabled):
+            found = map_rows(in_default_dtype, None, PARAMS, x, points)
+            dtype = np.float64 if enabled else np.float32
+            assert found.dtype == dtype
+            np.testing.assert_array_equal(found, 3 * jnp.cos(x.astype(dtype)))
+
+
+def test_kept_programs_are_few(cut: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "_MOST_PROGRAMS", 2)
+    monkeypatch.setattr(rows, "_programs", {})
+    for num in (3, 4, 5, 3):
+        found = map_rows(one_point, 2, PARAMS, examples(num), positions(1))["wave"]
+        expected = expected_points(PARAMS, examples(num), positions(1))[:, 0]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+        assert len(rows._programs) <= 2
+
+
 def every_kind(params: Any, x: Any, points: Any) -> list[Any]:
     initial = jnp.ones_like(x)
     return [
