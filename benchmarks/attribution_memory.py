@@ -11,7 +11,6 @@ its temporaries fit half of the free memory.
 import argparse
 import functools
 import json
-import resource
 import subprocess
 import sys
 from typing import Any
@@ -23,7 +22,7 @@ import numpy as np
 import jinterp
 from benchmarks import by_hand
 from benchmarks.networks import Network, cnn
-from benchmarks.timing import machine
+from benchmarks.timing import machine, peak_resident_kib
 from jinterp.stream import memory, rows
 
 CASES = [(batch, steps) for batch in (1, 16, 64, 256) for steps in (10, 50, 200)]
@@ -86,7 +85,7 @@ def run(way: str, batch: int, steps: int, budget: int) -> None:
     targets = np.arange(batch, dtype=np.int32) % 10
     one = with_jinterp if way == "jinterp" else with_vmap
     found = one(cnn(), jnp.asarray(images), jnp.asarray(targets), steps)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_resident_kib() / 1024
     print(json.dumps(found | {"peak": peak}))
 
 

@@ -5,7 +5,6 @@ peak resident memory.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 import jinterp
-from benchmarks.timing import machine
+from benchmarks.timing import machine, peak_resident_kib
 
 LENGTHS = (10_000, 100_000, 1_000_000)
 BLOCK = 500
@@ -44,7 +43,7 @@ def run(length: int) -> None:
     params = np.concatenate([np.zeros((768, 9)), np.full((768, 1), 1e-4)], 1).astype(np.float32)
     top = jinterp.top_losses(apply_fn, params, jinterp.batches(stream, 256))
     assert top.indices[0] == stream.worst, top
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    print(peak_resident_kib())
 
 
 def main() -> None:

@@ -221,7 +221,7 @@ def report_blank(values: Any, name: str, cause: str) -> None:
     leaves = jax.tree.leaves(values)
     if under_transform(leaves):
         return
-    num_zero, num_bad = map(int, jax.device_get(_count(leaves)))
+    num_zero, num_bad = np.asarray(_count(leaves)).tolist()
     total = len(leaves[0])
     if num_bad:
         warn(
@@ -233,11 +233,12 @@ def report_blank(values: Any, name: str, cause: str) -> None:
 
 
 @jax.jit
-def _count(leaves: list[Array]) -> tuple[Array, Array]:
+def _count(leaves: list[Array]) -> Array:
+    """How many examples are zero, and how many not finite, in one array that is fetched once."""
     flat = [leaf.reshape(len(leaf), -1) for leaf in leaves]
     is_zero = functools.reduce(jnp.logical_and, [(leaf == 0).all(axis=1) for leaf in flat])
     is_finite = functools.reduce(jnp.logical_and, [jnp.isfinite(f).all(axis=1) for f in flat])
-    return is_zero.sum(), (~is_finite).sum()
+    return jnp.stack([is_zero.sum(), (~is_finite).sum()])
 
 
 def _independent(apply_fn: ApplyFn, params: Params, x: Inputs) -> None:

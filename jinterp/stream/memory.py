@@ -1,6 +1,7 @@
 """How work is cut to the machine: the batch size, and how many batches are in flight."""
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ _ACCELERATOR_BATCH_SIZE = 256
 _ROWS_PER_PROGRAM = {"cpu": 16}
 _ACCELERATOR_ROWS = 256
 _MEMORY_SHARE = 0.5
+_NUM_CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def num_lanes(device: jax.Device) -> int:
@@ -25,7 +27,7 @@ def num_lanes(device: jax.Device) -> int:
     XLA:CPU parallelises one convolution poorly but runs several programs side by side; on an
     accelerator the second lane only keeps the device fed.
     """
-    return max(2, min(os.cpu_count() or 2, 8)) if device.platform == "cpu" else 2
+    return max(2, min(_NUM_CORES, 8)) if device.platform == "cpu" else 2
 
 
 def memory_budget(device: jax.Device) -> int:
