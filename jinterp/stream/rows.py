@@ -175,7 +175,7 @@ class _Cut:
 
     def strand(self, program: Callable[..., Any], strand: tuple[Any, Any]) -> Any:
         (params, rows, initial), chunks = strand
-        total = jax.tree.map(jnp.copy, self.zeros if self.needs_zeros else initial)  # is donated
+        total = jax.tree.map(jnp.copy, initial)  # the program donates it
         stacked = []
         for chunk in chunks:
             total = program(params, rows, *chunk, total)
@@ -193,19 +193,7 @@ class _Cut:
         and the precision of products are those of the caller.
         """
         params, rows, initial = self.slices[0]
-        total = self.zeros if self.needs_zeros else initial
-        return _on_one_device.lower(self.call, params, rows, *self.chunks[0], total).compile()
-
-    @property
-    def needs_zeros(self) -> bool:
-        """Whether sums are added up over several calls of the program."""
-        return self.call.kind == "sum" and len(self.chunks) > self.num_groups
-
-    @functools.cached_property
-    def zeros(self) -> Any:
-        params, rows, _ = self.slices[0]
-        results = eval_shape(self.call, params, rows, self.chunks[0][0])
-        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), results)
+        return _on_one_device.lower(self.call, params, rows, *self.chunks[0], initial).compile()
 
     def key(self, budget: int) -> Hashable:
         """What decides which program it is, and whether that fits."""
@@ -219,18 +207,28 @@ class _Cut:
         """In how many parts the points of a slice are computed side by side."""
         if self.call.kind == "carry":
             return 1
-        return min(-(-self.num_lanes // len(self.slices)), len(self.chunks))
+        num_slices = _divided(self.num_examples, self.slice_size)
+        return min(_divided(self.num_lanes, num_slices), len(self.chunks))
 
     @functools.cached_property
     def slices(self) -> list[tuple[Params, Inputs, Any]]:
-        """Parts of the batch of one size; the last takes examples again to be full."""
+        """Parts of the batch of one size; the last takes examples again to be full.
+
+        Each with what is added to first: zeros, where several calls of the program add up.
+        """
         own = self.params.rows if isinstance(self.params, WithRows) else ()
         parts = [(own, self.rows, self.initial)]
         if self.slice_size != self.num_examples:
             starts = range(0, self.num_examples, self.slice_size)
             indices = [np.arange(n, n + self.slice_size) % self.num_examples for n in starts]
             parts = [_taken(parts[0], each) for each in indices]
-        return [(self.with_rows(own), rows, initial) for own, rows, initial in parts]
+        slices = [(self.with_rows(own), rows, initial) for own, rows, initial in parts]
+        if self.call.kind == "sum" and len(self.chunks) > self.num_groups:
+            params, rows, _ = slices[0]
+            results = eval_shape(self.call, params, rows, self.chunks[0][0])
+            zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), results)
+            return [(params, rows, zeros) for params, rows, _ in slices]
+        return slices
 
     def with_rows(self, own: Any) -> Params:
         if isinstance(self.params, WithRows):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import threading
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jinterp._trace import eval_shape
 from jinterp.stream import memory, rows
 from jinterp.stream.rows import WithRows, map_rows
 from tests.problems import count_compiles
@@ -237,6 +239,23 @@ def test_a_program_is_kept_for_the_settings_it_was_made_for(cut: Any) -> None:
             dtype = np.float64 if enabled else np.float32
             assert found.dtype == dtype
             np.testing.assert_array_equal(found, 3 * jnp.cos(x.astype(dtype)))
+
+
+def test_what_depends_on_settings_is_asked_by_the_caller(
+    cut: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread has settings of its own, without float64."""
+    cut(most=2, lanes=3)
+    threads = []
+
+    def recorded(*args: Any) -> Any:
+        threads.append(threading.get_ident())
+        return eval_shape(*args)
+
+    monkeypatch.setattr(rows, "eval_shape", recorded)
+    for _ in range(8):
+        map_rows(one_point, 2, PARAMS, examples(7), positions(4))
+    assert set(threads) == {threading.get_ident()}
 
 
 def test_kept_programs_are_few(cut: Any, monkeypatch: pytest.MonkeyPatch) -> None:
