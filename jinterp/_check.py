@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinterp._functions import is_hashable, name_of
+from jinterp._functions import name_of
 from jinterp._trace import eval_shape, under_transform
 from jinterp._types import AnyArray, ApplyFn, Inputs, LossFn, Params
 
@@ -48,6 +48,8 @@ def logits_of(apply_fn: ApplyFn, params: Params, x: Inputs) -> jax.ShapeDtypeStr
 def outputs_of(apply_fn: ApplyFn, params: Params, x: Inputs) -> Any:
     """The abstract output of abstract inputs, one array, or a named error."""
     outputs = _traced(apply_fn, params, x)
+    if not under_transform((params, x)):
+        _has_hash(apply_fn)
     if not hasattr(outputs, "shape"):
         kind = type(outputs).__name__
         size = f" of {len(outputs)}" if isinstance(outputs, tuple | list | dict) else ""
@@ -85,7 +87,8 @@ def is_differentiable(x: Inputs) -> None:
         if leaf.dtype not in (jnp.uint8, bool):
             advice += (
                 " Explain token numbers at the embedding: "
-                "jinterp.at_layer(jinterp.gradient, 'embed')(apply_fn, params, x)."
+                "jinterp.at_layer(jinterp.gradient, 'embed')(apply_fn, params, x), with what else "
+                "changes the explainer inside: at_layer(smooth(gradient, key=key), 'embed')."
             )
         raise TypeError(
             f"`x` is {leaf.dtype}, by which no gradient exists; expected floating point. {advice}"
@@ -96,7 +99,13 @@ def target_in_range(target: Any, num_classes: int) -> None:
     """The classes to explain exist; under a transform their values are not known."""
     if isinstance(target, jax.core.Tracer):
         return
-    target = np.asarray(target)
+    target = np.atleast_1d(target)
+    is_one_hot = target.ndim == 2 and 2 < target.shape[1] == num_classes
+    if is_one_hot and (np.sort(target, axis=1) == np.eye(num_classes)[-1]).all():
+        raise ValueError(
+            f"`target` has one-hot rows {target.shape}; expected integer classes. Use "
+            "target.argmax(-1)."
+        )
     wrong = (target < 0) | (target >= num_classes)
     if wrong.any():
         raise ValueError(
@@ -139,18 +148,36 @@ def array(name: str, value: Any) -> jax.Array:
         raise TypeError(f"`{name}` is {value!r}; expected a number or an array.") from None
 
 
-def _traced(apply_fn: ApplyFn, params: Params, x: Inputs) -> Any:
+def is_model_function(apply_fn: Any) -> None:
     if not callable(apply_fn):
         raise TypeError(
             f"`apply_fn` is a {type(apply_fn).__name__}; expected a function apply_fn(params, x) "
             "-> logits. A jinterp.Model is unpacked: f(*model, x)."
         )
-    if not is_hashable(apply_fn):
+
+
+def _has_hash(apply_fn: ApplyFn) -> None:
+    try:
+        hash(apply_fn)
+    except TypeError as error:
         raise TypeError(
-            f"`apply_fn` ({name_of(apply_fn)}) cannot be hashed, so what is compiled for "
+            f"`apply_fn` ({name_of(apply_fn)}) cannot be hashed ({error}), so what is compiled for "
             "it could not be found again; expected a function. Write one around it, once: "
-            "def apply_fn(params, x): return model(params, x)."
+            "def apply_fn(params, x): return model(params, x). A field of a Linen module that "
+            "is a list or a dict is better a tuple or a flax.core.FrozenDict."
+        ) from None
+
+
+def is_layer_name(layer: Any) -> None:
+    if not isinstance(layer, str):
+        raise TypeError(
+            f"`layer` is {layer!r}; expected one name, as layer.name of those that "
+            "jinterp.layers(apply_fn, params, x) lists."
         )
+
+
+def _traced(apply_fn: ApplyFn, params: Params, x: Inputs) -> Any:
+    is_model_function(apply_fn)
     try:
         return eval_shape(apply_fn, params, x)
     except (flax.errors.ScopeCollectionNotFound, flax.errors.ScopeParamNotFoundError) as error:

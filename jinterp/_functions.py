@@ -51,15 +51,10 @@ def _content(cell: Any) -> int | None:
 
 
 def _hash(value: Any) -> int:
-    return hash(value) if is_hashable(value) else id(value)
-
-
-def is_hashable(value: Any) -> bool:
     try:
-        hash(value)
+        return hash(value)
     except TypeError:
-        return False
-    return True
+        return id(value)
 
 
 def name_of(function: Callable[..., Any]) -> str:

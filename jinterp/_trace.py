@@ -40,14 +40,20 @@ def _abstract_leaf(leaf: Any) -> Any:
 def eval_shape(fn: Callable[..., Any], *arguments: Any) -> Any:
     """`jax.eval_shape`, remembered: tracing takes milliseconds, a question's answer microseconds.
 
-    What a closure holds of a transform is never remembered.
+    What a closure holds of a transform is never remembered, nor what has no hash. The functions
+    of the last 64 answers are kept alive.
     """
     if under_transform(arguments):
         return jax.eval_shape(fn, *arguments)
-    return _eval_shape(fn, settings(), *abstract(arguments))
+    try:
+        key = fn, settings(), *abstract(arguments)
+        hash(key)
+    except TypeError:
+        return jax.eval_shape(fn, *arguments)
+    return _eval_shape(*key)
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=64)
 def _eval_shape(
     fn: Callable[..., Any], settings: Hashable, treedef: Any, leaves: tuple[Any, ...]
 ) -> Any:

@@ -44,7 +44,8 @@ def report(maps: Array, name: str, layer: str) -> None:
         maps,
         name,
         f"{layer!r} has nothing that speaks for the class: no gradient, or activations that are "
-        "negative, as before a ReLU. Try relu=False, or another layer.",
+        "negative, as before a ReLU. Try hires_cam where the layers above flatten and do not "
+        "average, relu=False, or another layer.",
     )
 
 

@@ -69,6 +69,7 @@ def ask(
         score: `score(logits, target) -> [batch]`.
         differentiable: whether gradients by `x` are taken.
     """
+    _check.is_model_function(apply_fn)
     _functions.warn_if_made_anew("apply_fn", apply_fn)
     _functions.warn_if_made_anew("score", score)
     x = jax.tree.map(jnp.asarray, x)
@@ -78,9 +79,9 @@ def ask(
     logits = _check.outputs_of(apply_fn, params, x)
     _check.has_batch_axis(logits, num_examples)
     if target is not None:
-        target = _target(target, num_examples)
+        given, target = target, _target(target, num_examples)
         if score in _OF_CLASSES:
-            _check.target_in_range(target, logits.shape[-1])
+            _check.target_in_range(given, logits.shape[-1])
     one = target if target is None or target.ndim == 1 else target[:, 0]
     _check.scores_of(score, logits, one, num_examples)
     if isinstance(params, WithRows):  # a model from a layer on: the whole one was checked

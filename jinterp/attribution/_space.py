@@ -58,6 +58,8 @@ def view_of(question: Question, layer: str | None, grid: Grid | None, channel_ax
     Raises:
         ValueError: the layer has no axis in space, or no layer has.
     """
+    if layer is not None:
+        _check.is_layer_name(layer)
     inputs = abstract((question.params, question.x))
     views = _views(question.apply_fn, *inputs, layer, grid, channel_axis)
     if len(views) == 1:

@@ -30,8 +30,10 @@ def completeness_gap(
         apply_fn: `apply_fn(params, x) -> logits`.
         params: its parameters.
         x: inputs, `[batch, ...]` or a pytree of them.
-        values: attributions `[batch, ...]`, of the inputs or of a layer through which everything
-            passes.
+        values: attributions `[batch, ...]`, of the inputs, or of a layer through which everything
+            passes. Where tokens are explained at their embedding and the model also reads them for
+            a mask, the two paths differ: the gap is then that of
+            `at_layer(adaptive_integrated_gradients, layer)`.
         target: the class that was explained; None is the one predicted for `x`.
         score: the score that was explained.
         baseline: the baseline that was used.

@@ -4,6 +4,7 @@ import dataclasses
 
 from jaxtyping import Array
 
+from jinterp import _check
 from jinterp._types import ApplyFn, Inputs, Params
 from jinterp.attribution._layer import activation_of
 
@@ -29,6 +30,7 @@ def truncate(apply_fn: ApplyFn, layer: str) -> UpToLayer:
         layer: a name that `layers` lists, of a layer with one output.
 
     Raises:
+        TypeError: no function, or no name.
         ValueError: when called, as `tap` does.
 
     >>> import jax, jax.numpy as jnp, jinterp
@@ -43,4 +45,6 @@ def truncate(apply_fn: ApplyFn, layer: str) -> UpToLayer:
 
     Source: as Captum's neuron attribution.
     """
+    _check.is_model_function(apply_fn)
+    _check.is_layer_name(layer)
     return UpToLayer(apply_fn, layer)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jinterp import _check
 from jinterp._types import ApplyFn, Inputs, Params
 from jinterp.model.program import Atom, Piece, Program, Scopes, flatten, variables
 
@@ -226,6 +227,7 @@ def _names(paths: Sequence[Scopes], root: Scopes) -> dict[Scopes, str]:
 
 def find(program: Program, name: str) -> Scopes:
     """The scopes of the layer of this name, or an error that lists those near it."""
+    _check.is_layer_name(name)
     known = {own: path for path, own in names(program).items() if own}
     if name in known:
         return known[name]

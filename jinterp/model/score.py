@@ -160,7 +160,8 @@ def _classes(logits: Array, target: Target) -> Array:
     """The target as one class for each example; a negative one goes out of range, not round."""
     if logits.ndim != 2:
         raise ValueError(
-            f"`logits` has the shape {logits.shape}; expected [batch, classes]. Give a `score` of "
+            f"`logits` has the shape {logits.shape}; expected [batch, classes]. Use "
+            "score=jinterp.channel or jinterp.neuron for a unit of a layer, or a `score` of "
             "your own: lambda outputs, target: outputs for one number an example, and for a dense "
             "output its mean over a region."
         )

@@ -17,7 +17,7 @@ def class_attributions(
     values: Any,
     image: Any,
     *,
-    classes: Any,
+    classes: Any = None,
     class_names: Sequence[str] | None = None,
     percentile: float = 99.0,
     fig: AnyFigure | None = None,
@@ -28,7 +28,7 @@ def class_attributions(
         values: `[num_classes_shown, ...]` the attributions of one example to each class shown,
             each as `attribution` takes them.
         image: the input, as `attribution` takes it.
-        classes: `[num_classes_shown]` the classes, in the order of `values`.
+        classes: `[num_classes_shown]` the classes, in the order of `values`; None is 0, 1, 2, ...
         class_names: names of all classes of the model; None numbers them.
         percentile: of |value| over all panels, above which colours no longer change, 0 to 100.
         fig: where to draw; None makes a figure.
@@ -47,6 +47,7 @@ def class_attributions(
     >>> [ax.get_title(loc="left") for ax in figure.axes]
     ['input', 'fox', 'cat', '']
     """
+    classes = range(len(values)) if classes is None else classes
     if not len(values) == len(classes) != 0:
         raise ValueError(
             f"`values` has {len(values)} maps and `classes` {len(classes)} classes; expected as "

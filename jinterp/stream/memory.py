@@ -18,7 +18,7 @@ _ACCELERATOR_BATCH_SIZE = 256
 _ROWS_PER_PROGRAM = {"cpu": 16}
 _ACCELERATOR_ROWS = 256
 _MEMORY_SHARE = 0.5
-_NUM_CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+NUM_CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def num_lanes(device: jax.Device) -> int:
@@ -27,7 +27,7 @@ def num_lanes(device: jax.Device) -> int:
     XLA:CPU parallelises one convolution poorly but runs several programs side by side; on an
     accelerator the second lane only keeps the device fed.
     """
-    return max(2, min(_NUM_CORES, 8)) if device.platform == "cpu" else 2
+    return max(2, min(NUM_CORES, 8)) if device.platform == "cpu" else 2
 
 
 def memory_budget(device: jax.Device) -> int:
@@ -75,9 +75,9 @@ def rows_per_program(device: jax.Device) -> int:
     return _ROWS_PER_PROGRAM.get(device.platform, _ACCELERATOR_ROWS)
 
 
-def fits(compiled: Compiled, device: jax.Device, num_lanes: int) -> bool:
-    """Whether the temporaries of all lanes fit the budget."""
-    return _temporary_bytes(compiled) * num_lanes <= rounded_budget(device)
+def fits(compiled: Compiled, budget: int, num_lanes: int) -> bool:
+    """Whether the temporaries of all lanes fit the budget, in bytes."""
+    return _temporary_bytes(compiled) * num_lanes <= budget
 
 
 def rounded_budget(device: jax.Device) -> int:

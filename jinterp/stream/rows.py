@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.stages import Compiled
 
-from jinterp._trace import abstract, eval_shape, settings, under_transform
+from jinterp._trace import abstract, eval_shape, under_transform
 from jinterp._types import AnyArray, Inputs, Params
 from jinterp.stream import memory
 from jinterp.stream.threads import side_by_side
@@ -24,6 +24,8 @@ RowsFn = Callable[..., Any]
 """`fn(static, params, rows, point) -> result`, all of `rows` and `result` `[batch, ...]`."""
 
 Kind = Literal["sum", "stack", "carry"]
+
+_config: Any = jax.config  # whose flags type checkers do not know
 
 
 @jax.tree_util.register_dataclass
@@ -56,7 +58,8 @@ def map_rows(
     Slices of the batch are computed one after the other, on a CPU as many side by side as it has
     cores: XLA:CPU parallelises one convolution poorly and runs programs in parallel well, and a
     convolution in a loop inside a program is 5 to 7 times slower there. Under a transform (jit,
-    vmap, grad) the whole batch is one program that scans over the points.
+    vmap, grad) and under `jax.disable_jit` the whole batch is one program that scans over the
+    points.
 
     Args:
         fn: a function of a module, `fn(static, params, rows, point)`; its result for an example
@@ -72,7 +75,8 @@ def map_rows(
         slice_size: at most so many examples in a slice; None chooses.
     """
     call = _Call(fn, static, kind)
-    if under_transform((params, rows, points)):
+    initial = initial if kind == "carry" else None
+    if under_transform((params, rows, points)) or _config.jax_disable_jit:
         return _traced(call, params, rows, points, initial)
     params, rows, initial = jax.tree.map(_on_device, (params, rows, initial))
     cut = _usual_cut(call, params, rows, points, initial, slice_size)
@@ -104,8 +108,9 @@ class _Call:
 def _step(
     call: _Call, params: Params, rows: Inputs, points: Any, valid: AnyArray, total: Any
 ) -> Any:
-    """The total after some more points (None before the first), or results
-    `[batch, points, ...]`.
+    """The total after some more points, or their results `[batch, points, ...]`.
+
+    A total of None is nothing yet.
     """
     if call.kind == "carry":
         point = jax.tree.map(lambda leaf: leaf[0], points)
@@ -187,20 +192,19 @@ class _Cut:
         return stacked or total
 
     def compile(self) -> Compiled:
-        """The program, which JAX keeps.
+        """The program, which JAX keeps for these shapes, devices and settings.
 
-        Compiled here and not by the first call, since a thread has settings of its own: float64
-        and the precision of products are those of the caller.
+        Compiled here and not by the first call, since other threads have settings of their own:
+        float64 and the precision of products are those of the caller.
         """
         params, rows, initial = self.slices[0]
         return _on_one_device.lower(self.call, params, rows, *self.chunks[0], initial).compile()
 
-    def key(self, budget: int) -> Hashable:
-        """What decides which program it is, and whether that fits."""
-        arguments = self.params, self.rows, self.points, self.initial
-        places = tuple(leaf.sharding for leaf in jax.tree.leaves(arguments[:2]))
+    def key(self, budget: int) -> int:
+        """What decides how it has to be cut further; a hash, so that no function is kept alive."""
+        arguments = abstract((self.params, self.rows, self.points, self.initial))
         cut = self.call, self.slice_size, self.chunk, self.num_groups, self.num_lanes
-        return cut, abstract(arguments), places, settings(), budget
+        return hash((cut, arguments, budget))
 
     @property
     def num_groups(self) -> int:
@@ -266,17 +270,17 @@ def _usual_cut(
 
 def _fitting(cut: _Cut) -> tuple[_Cut, Compiled]:
     """The cut made finer until the compiled program fits the memory budget."""
-    device = _device(cut.rows)
+    budget = memory.rounded_budget(_device(cut.rows))
+    key = cut.key(budget)
+    if key in _sizes_that_fit:
+        slice_size, chunk = _sizes_that_fit[key]
+        cut = dataclasses.replace(cut, slice_size=slice_size, chunk=chunk)
+        return cut, cut.compile()
     while True:
-        key = cut.key(memory.rounded_budget(device))
-        if key in _programs:
-            return cut, _programs[key]
         program = cut.compile()
         smallest = cut.chunk == 1 and cut.slice_size == 1
-        if smallest or memory.fits(program, device, cut.num_lanes):
-            if len(_programs) == _MOST_PROGRAMS:
-                del _programs[next(iter(_programs))]
-            _programs[key] = program
+        if smallest or memory.fits(program, budget, cut.num_lanes):
+            _sizes_that_fit[key] = cut.slice_size, cut.chunk
             return cut, program
         if cut.chunk > 1:
             cut = dataclasses.replace(cut, chunk=_divided(cut.chunk, 2))
@@ -284,8 +288,7 @@ def _fitting(cut: _Cut) -> tuple[_Cut, Compiled]:
             cut = dataclasses.replace(cut, slice_size=_divided(cut.slice_size, 2))
 
 
-_MOST_PROGRAMS = 256
-_programs: dict[Hashable, Compiled] = {}  # what fitted: asking JAX again takes milliseconds
+_sizes_that_fit: dict[int, tuple[int, int]] = {}  # asking a program for its memory is slow
 
 
 def _device(rows: Inputs) -> jax.Device:

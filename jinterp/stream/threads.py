@@ -2,10 +2,11 @@
 
 import concurrent.futures
 import functools
-import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from jinterp.stream import memory
 
 
 def side_by_side(fn: Callable[[Any], Any], items: Sequence[Any], num_lanes: int) -> list[Any]:
@@ -18,10 +19,10 @@ def side_by_side(fn: Callable[[Any], Any], items: Sequence[Any], num_lanes: int)
     waiting = deque(range(len(items)))
 
     def work() -> None:
-        while waiting:
+        while True:
             try:
                 number = waiting.popleft()
-            except IndexError:  # another thread was faster
+            except IndexError:
                 return
             try:
                 results[number] = fn(items[number])
@@ -29,11 +30,13 @@ def side_by_side(fn: Callable[[Any], Any], items: Sequence[Any], num_lanes: int)
                 waiting.clear()
                 raise
 
-    num_helpers = min(num_lanes, len(items)) - 1
-    helpers = [_threads().submit(work) for _ in range(num_helpers)]
+    helpers: list[concurrent.futures.Future[None]] = []
     try:
+        for _ in range(min(num_lanes, len(items)) - 1):
+            helpers.append(_threads().submit(work))
         work()
     finally:
+        waiting.clear()  # also where Ctrl-C came between two items
         begun = [each for each in helpers if not each.cancel()]
         concurrent.futures.wait(begun)
     for each in begun:
@@ -44,4 +47,4 @@ def side_by_side(fn: Callable[[Any], Any], items: Sequence[Any], num_lanes: int)
 @functools.cache
 def _threads() -> concurrent.futures.ThreadPoolExecutor:
     """Kept, since starting a thread and its first allocations cost a millisecond a call."""
-    return concurrent.futures.ThreadPoolExecutor(os.cpu_count(), "jinterp")
+    return concurrent.futures.ThreadPoolExecutor(memory.NUM_CORES, "jinterp")

@@ -80,9 +80,49 @@ def test_a_function_that_cannot_be_hashed() -> None:
         def __call__(self, params: Any, x: Any) -> Any:
             return self.factor * x @ params
 
-    said = message(TypeError, jinterp.gradient, Scaled(2.0), np.ones((5, 3), np.float32), ROWS, 0)
-    assert "`apply_fn` (Scaled) cannot be hashed" in said
+    said = message(TypeError, jinterp.gradient, Scaled(2.0), np.ones((7, 3), np.float32), ROWS, 0)
+    assert "`apply_fn` (Scaled) cannot be hashed (unhashable type: 'Scaled')" in said
     assert "Write one around it, once: def apply_fn(params, x): return model(params, x)." in said
+    weights = jnp.ones((7, 3))
+    within = jax.jit(lambda x: jinterp.gradient(Scaled(2.0), weights, x, 0))
+    np.testing.assert_array_equal(within(ROWS), 2.0)  # where nothing is to be found again
+
+
+class Listed(nn.Module):
+    sizes: Any
+
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        return nn.Dense(self.sizes[0], name="head")(x)
+
+
+def test_a_linen_module_that_cannot_be_hashed_is_a_linen_module_first() -> None:
+    said = message(TypeError, jinterp.gradient, Listed([3]), {}, ROWS, 0)
+    assert "`apply_fn` (Listed) is a Linen module" in said
+    said = message(TypeError, jinterp.gradient, *linen(Listed([3]), ROWS), ROWS, 0)
+    assert "sizes" in said
+    assert "is better a tuple" in said
+
+
+@pytest.mark.parametrize("call", [jinterp.gradient, jinterp.grad_cam])
+def test_a_model_that_was_not_unpacked(call: Any) -> None:
+    """What stands in the place of `x` are labels, of which nothing is said first."""
+    said = message(TypeError, call, cnn(), IMAGES, np.zeros(4, int))
+    assert "`apply_fn` is a Model; expected a function" in said
+    assert "A jinterp.Model is unpacked: f(*model, x)." in said
+    assert "is unpacked" in message(TypeError, jinterp.truncate, cnn(), "conv1")
+
+
+@pytest.mark.parametrize("layer", [-1, ["conv1", "conv2"], Cnn()])
+def test_a_layer_that_is_no_name(layer: Any) -> None:
+    for call in (jinterp.grad_cam, jinterp.layer_cam):
+        said = message(TypeError, call, *cnn(), IMAGES, 0, layer=layer)
+        assert f"`layer` is {layer!r}; expected one name" in said
+        assert "jinterp.layers(apply_fn, params, x) lists" in said
+    assert "expected one name" in message(TypeError, jinterp.truncate, cnn().apply_fn, layer)
+    assert "expected one name" in message(
+        TypeError, jinterp.conductance, *cnn(), IMAGES, 0, layer=-1
+    )
 
 
 def test_a_collection_alone() -> None:
@@ -170,6 +210,23 @@ def test_a_float_target(target: np.ndarray) -> None:
     assert "target.argmax(-1) for one-hot rows, target.astype(int)" in said
 
 
+def test_one_hot_rows_of_integers_are_not_several_targets() -> None:
+    rows = np.eye(CLASSES, dtype=int)[[0, 2, 1, 2]]
+    said = message(ValueError, jinterp.gradient, *cnn(), IMAGES, rows)
+    assert said == (
+        f"`target` has one-hot rows (4, {CLASSES}); expected integer classes. Use "
+        "target.argmax(-1)."
+    )
+    order = np.array([np.arange(CLASSES)] * 4)  # all classes are no one-hot rows
+    assert jinterp.gradient(*cnn(), IMAGES, order).shape[:2] == (4, CLASSES)
+
+
+def test_a_class_that_does_not_exist_under_jit() -> None:
+    """The class is known, though the images are not."""
+    explain = jax.jit(lambda x: jinterp.gradient(*cnn(), x, 7))
+    assert "`target` has the class 7 for the example 0" in message(ValueError, explain, IMAGES)
+
+
 def test_a_target_that_is_no_number() -> None:
     said = message(TypeError, jinterp.gradient, *cnn(), IMAGES, "cat")
     assert said == "`target` is 'cat'; expected a number or an array."
@@ -180,7 +237,8 @@ def test_a_target_that_is_no_number() -> None:
 def test_a_dense_output_needs_a_score(explain: Any, target: Any) -> None:
     said = message(ValueError, explain, *unet(), IMAGES, target)
     assert "`logits` has the shape (4, 8, 12, 5); expected [batch, classes]" in said
-    assert "Give a `score` of your own" in said
+    assert "Use score=jinterp.channel or jinterp.neuron for a unit of a layer" in said
+    assert "or a `score` of your own" in said
 
 
 def left_half(outputs: Any, target: Any) -> Any:

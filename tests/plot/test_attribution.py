@@ -347,6 +347,12 @@ def test_class_titles_are_inside_the_figure_whatever_its_height() -> None:
         assert figure.axes[0].get_anchor() == "NW"
 
 
+def test_all_classes_need_no_numbers() -> None:
+    figure = plot.class_attributions(np.ones((3, 4, 4)), np.zeros((4, 4)))
+    titles = [ax.get_title(loc="left") for ax in figure.axes[1:4]]
+    assert titles == ["class 0", "class 1", "class 2"]
+
+
 def test_classes_without_names_and_without_attributions() -> None:
     figure = plot.class_attributions(0 * SIGNED[None], IMAGE, classes=np.array([4]))
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["input", "class 4"]

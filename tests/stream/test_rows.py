@@ -258,14 +258,50 @@ def test_what_depends_on_settings_is_asked_by_the_caller(
     assert set(threads) == {threading.get_ident()}
 
 
-def test_kept_programs_are_few(cut: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "_MOST_PROGRAMS", 2)
-    monkeypatch.setattr(rows, "_programs", {})
-    for num in (3, 4, 5, 3):
-        found = map_rows(one_point, 2, PARAMS, examples(num), positions(1))["wave"]
-        expected = expected_points(PARAMS, examples(num), positions(1))[:, 0]
+def test_a_second_call_neither_traces_nor_asks_for_memory(
+    cut: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut(most=4, lanes=2)
+    traced, asked = [], []
+
+    def counted(static: None, params: Any, x: Any, point: Any) -> Any:
+        traced.append(x.shape)
+        return x * params[None] * point
+
+    def small(compiled: Any, budget: int, num_lanes: int) -> bool:
+        asked.append(budget)
+        return len(asked) > 1  # the first cut does not fit
+
+    monkeypatch.setattr(memory, "fits", small)
+    x, points = examples(9), positions(6)
+    counts = set()
+    for _ in range(3):
+        found = map_rows(counted, None, PARAMS, x, points)
+        np.testing.assert_allclose(found, x * PARAMS * points.sum(), rtol=1e-5)
+        counts.add((len(traced), len(asked)))
+    assert len(counts) == 1
+    assert len(asked) == 2
+
+
+def test_devices_of_committed_and_other_arrays(cut: Any) -> None:
+    """Arrays that JAX may move and arrays that it may not follow each other."""
+    cut(most=2, lanes=2)
+    device = jax.devices()[-1]
+    with jax.default_device(device):
+        free = jnp.asarray(examples(5))
+    bound = jax.device_put(examples(5), device)
+    for x in (free, bound, free, bound):
+        found = map_rows(one_point, 2, PARAMS, x, positions(3))["wave"]
+        assert found.devices() == jax.jit(jnp.cos)(x).devices()
+
+
+def test_disable_jit(cut: Any) -> None:
+    cut(most=2, lanes=2)
+    for num in (1, 5):
+        expected = map_rows(one_point, 2, PARAMS, examples(num), positions(3))["wave"]
+        with jax.disable_jit():
+            found = map_rows(one_point, 2, PARAMS, examples(num), positions(3))["wave"]
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-        assert len(rows._programs) <= 2
 
 
 def every_kind(params: Any, x: Any, points: Any) -> list[Any]:

@@ -56,6 +56,26 @@ def test_an_error_is_raised_and_nothing_more_begins(by_caller: bool) -> None:
     assert sorted(begun) == [0, 1]
 
 
+def test_an_interrupt_between_items_ends_the_work() -> None:
+    """As Ctrl-C, which comes anywhere."""
+    begun, caller = [], threading.get_ident()
+
+    class Items(list):
+        def __getitem__(self, number: int) -> int:
+            if threading.get_ident() == caller:
+                raise KeyboardInterrupt
+            return super().__getitem__(number)
+
+    def fn(item: int) -> None:
+        begun.append(item)
+        pause.wait(0.02)
+
+    pause = threading.Event()
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(fn, Items(range(50)), 2)
+    assert len(begun) < 5
+
+
 def test_work_within_work_ends_where_no_thread_is_free() -> None:
     depth = (os.cpu_count() or 1) + 2
 
