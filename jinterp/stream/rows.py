@@ -203,7 +203,7 @@ class _Cut:
     def key(self, budget: int) -> int:
         """What decides how it has to be cut further; a hash, so that no function is kept alive."""
         arguments = abstract((self.params, self.rows, self.points, self.initial))
-        cut = self.call, self.slice_size, self.chunk, self.num_groups, self.num_lanes
+        cut = self.call, self.slice_size, self.chunk, self.num_lanes
         return hash((cut, arguments, budget))
 
     @property

@@ -1,5 +1,6 @@
 """Layers inside jitted, rematerialised and scanned calls, custom rules, loops and branches."""
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -346,7 +347,7 @@ def test_scans_in_a_scan(jitted: bool) -> None:
         x, read = jnp.asarray(X), jnp.zeros(0)
         for group in range(2):
             for step in range(STEPS):
-                x = dense(jax.tree.map(lambda leaf: leaf[group, step], params), x)  # noqa: B023
+                x = dense(jax.tree.map(operator.itemgetter((group, step)), params), x)
                 if (group, step) == (1, 0):
                     x = read = x + delta
                 x = jnp.tanh(x)
