@@ -80,7 +80,7 @@ def in_process(way: str, batch: int, steps: int, budget: int = 0) -> dict[str, A
 def run(way: str, batch: int, steps: int, budget: int) -> None:
     """One row, in this process."""
     if budget:
-        memory.memory_budget = lambda device: budget * MIB
+        memory.budget_of = lambda device: budget * MIB
     images = np.random.default_rng(0).normal(size=(batch, 28, 28, 1)).astype(np.float32)
     targets = np.arange(batch, dtype=np.int32) % 10
     one = with_jinterp if way == "jinterp" else with_vmap
@@ -106,7 +106,7 @@ def with_jinterp(network: Network, x: jax.Array, targets: jax.Array, steps: int)
     cut, program = cuts[-1]
     in_flight = min(cut.num_lanes, len(cut.slices) * cut.num_groups)
     temporaries = in_flight * memory._temporary_bytes(program)
-    budget = memory.memory_budget(next(iter(x.devices())))
+    budget = memory.budget_of(next(iter(x.devices())))
     smallest = cut.slice_size == cut.chunk == 1
     assert temporaries <= budget or smallest, (temporaries, budget)
     return {
@@ -123,7 +123,7 @@ def with_vmap(network: Network, x: jax.Array, targets: jax.Array, steps: int) ->
     arguments = network.params, x, targets, by_hand.midpoints(steps), jnp.zeros_like(x)
     compiled = program.lower(*arguments).compile()
     temporaries = compiled.memory_analysis().temp_size_in_bytes
-    fits = temporaries <= memory.memory_budget(next(iter(x.devices())))
+    fits = temporaries <= memory.budget_of(next(iter(x.devices())))
     if fits:
         compiled(*arguments).block_until_ready()
     return {"temporaries": temporaries / MIB, "ran": bool(fits)}

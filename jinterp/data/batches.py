@@ -46,7 +46,7 @@ class Batches:
         return self.source.take(indices)
 
     def __iter__(self) -> Iterator[Batch]:
-        _, blocks = peek(self.source.blocks(self.batch_size or DEFAULT_BATCH_SIZE))
+        _, blocks = peek(self.source.blocks(self.batch_size or DEFAULT_BATCH_SIZE, 0))
         preprocess = jax.jit(self.preprocess) if self.preprocess else None
         for batch in prefetch(host_batches(blocks, self.batch_size or DEFAULT_BATCH_SIZE)):
             yield dataclasses.replace(batch, x=preprocess(batch.x)) if preprocess else batch
@@ -130,7 +130,7 @@ def host_batches(
         stride: the step from one example's dataset index to the next one's.
     """
     position = 0
-    for block in _reblock(blocks, batch_size):
+    for block in reblock(blocks, itertools.repeat(batch_size)):
         num_valid = len(block.targets)
         rows = np.minimum(np.arange(batch_size), num_valid - 1)
         indices = first_index + stride * (position + np.arange(batch_size, dtype=np.int64))
@@ -164,10 +164,10 @@ def peek(blocks: Iterator[Block]) -> tuple[Block, Iterator[Block]]:
     return first, itertools.chain([first], blocks)
 
 
-def _reblock(blocks: Iterable[Block], size: int) -> Iterator[Block]:
-    """Blocks of exactly `size` examples, but for the last."""
+def reblock(blocks: Iterable[Block], sizes: Iterator[int]) -> Iterator[Block]:
+    """Blocks of exactly these sizes, but for the last."""
     held: list[Block] = []
-    num_held = 0
+    num_held, size = 0, next(sizes)
     for block in blocks:
         start = 0
         while start < len(block.targets):
@@ -177,7 +177,7 @@ def _reblock(blocks: Iterable[Block], size: int) -> Iterator[Block]:
             held.append(part)
             if num_held == size:
                 yield _concatenate(held)
-                held, num_held = [], 0
+                held, num_held, size = [], 0, next(sizes)
     if held:
         yield _concatenate(held)
 

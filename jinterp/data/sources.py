@@ -4,6 +4,7 @@ Nothing here imports a data framework: a dataset is known by what it can do (be 
 indexed, be iterated), so only what the user already imported is used.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -22,15 +23,17 @@ class Source(NamedTuple):
     """A dataset as a stream of blocks.
 
     Attributes:
-        blocks: `blocks(size)` iterates over all examples from the first, in blocks of any size
-            (`size` where the source may choose).
+        blocks: `blocks(size, start)` iterates over the examples from the position `start` on, in
+            blocks of any size (`size` where the source may choose).
         num_examples: how many there are, None where only a pass tells.
         take: `take(indices)` fetches the inputs of these examples, as a list of pytrees.
+        seeks: whether `blocks` starts in the middle without reading what is before.
     """
 
-    blocks: Callable[[int], Iterator[Block]]
+    blocks: Callable[[int, int], Iterator[Block]]
     num_examples: int | None
     take: Callable[[Indices], list[Any]]
+    seeks: bool = False
 
 
 def open_source(ds: Any, inputs: Keys = None, targets: Keys = None) -> Source:
@@ -47,13 +50,13 @@ def open_source(ds: Any, inputs: Keys = None, targets: Keys = None) -> Source:
     if hasattr(ds, "features") and hasattr(ds, "with_format"):
         return _from_hugging_face(ds, inputs, targets)
     if hasattr(ds, "as_numpy_iterator"):
-        return _from_stream(lambda _: ds.as_numpy_iterator(), _tf_length(ds), inputs, targets)
+        return _from_stream(ds.as_numpy_iterator, _tf_length(ds), inputs, targets)
     if _is_sized(ds):
         return _from_items(ds, inputs, targets)
     if isinstance(ds, Iterator):
         return _from_iterator(ds, inputs, targets)
     if isinstance(ds, Iterable):
-        return _from_stream(lambda _: iter(ds), None, inputs, targets)
+        return _from_stream(lambda: iter(ds), None, inputs, targets)
     raise TypeError(
         f"`ds` is a {type(ds).__name__}; expected (x, y) arrays, a dict of arrays, a tf.data, "
         "tfds, Grain, Hugging Face or PyTorch dataset or loader, or an iterable of (x, y) tuples "
@@ -75,38 +78,40 @@ def _from_arrays(block: Block) -> Source:
     refuse_unequal_lengths(block, "`ds`")
     num_examples = len(block.targets)
 
-    def blocks(size: int) -> Iterator[Block]:
-        for start in range(0, num_examples, size):
-            yield jax.tree.map(lambda leaf, start=start: leaf[start : start + size], block)
+    def blocks(size: int, start: int) -> Iterator[Block]:
+        for first in range(start, num_examples, size):
+            yield jax.tree.map(lambda leaf, first=first: leaf[first : first + size], block)
 
     def take(indices: Indices) -> list[Any]:
         return [_example(block, int(i)) for i in indices]
 
-    return Source(blocks, num_examples, take)
+    return Source(blocks, num_examples, take, seeks=True)
 
 
 def _from_items(
     items: Any,
     inputs: Keys,
     targets: Keys,
-    read: Callable[[int], Iterator[Any]] | None = None,
+    read: Callable[[int, int], Iterator[Any]] | None = None,
 ) -> Source:
     """A random-access sequence: a list, a tfds data source, a Grain MapDataset, a torch Dataset.
 
-    `read(size)` iterates over it in another way, where there is a faster one.
+    `read(size, start)` iterates over it in another way, where there is a faster one.
     """
 
-    def one_by_one(_: int) -> Iterator[Any]:
-        return (items[position] for position in range(len(items)))
+    def one_by_one(size: int, start: int) -> Iterator[Any]:
+        return (items[position] for position in range(start, len(items)))
 
     if len(items) and has_batch_axis(split(items[0], inputs, targets, "item 0 of `ds`")):
-        return _from_stream(one_by_one, None, inputs, targets)
+        return _from_stream(lambda: one_by_one(1, 0), None, inputs, targets)
+
+    def blocks(size: int, start: int) -> Iterator[Block]:
+        return _blocks((read or one_by_one)(size, start), size, inputs, targets)
 
     def take(indices: Indices) -> list[Any]:
         return [split(items[int(i)], inputs, targets, f"item {i} of `ds`").x for i in indices]
 
-    source = _from_stream(read or one_by_one, len(items), inputs, targets)
-    return source._replace(take=take)
+    return Source(blocks, len(items), take, seeks=True)
 
 
 def _from_hugging_face(ds: Any, inputs: Keys, targets: Keys) -> Source:
@@ -115,7 +120,7 @@ def _from_hugging_face(ds: Any, inputs: Keys, targets: Keys) -> Source:
         # Its numpy format would make int64 of uint8; unformatted rows keep their values.
         features = ds.features or {}
         return _from_stream(
-            lambda _: (
+            lambda: (
                 {name: _declared(row[name], features.get(name)) for name in row} for row in ds
             ),
             None,
@@ -126,14 +131,16 @@ def _from_hugging_face(ds: Any, inputs: Keys, targets: Keys) -> Source:
         return _from_items(ds, inputs, targets)
     # dtype=None keeps the stored dtype; batches are read 100 times faster than rows.
     formatted = ds.with_format("numpy", dtype=None)
-    return _from_items(formatted, inputs, targets, formatted.iter)
+    return _from_items(
+        formatted, inputs, targets, lambda size, start: formatted.skip(start).iter(size)
+    )
 
 
 def _from_iterator(iterator: Iterator[Any], inputs: Keys, targets: Keys) -> Source:
     """An iterator: it can be read once, so inputs cannot be fetched again."""
     unread = [iterator]
 
-    def blocks(size: int) -> Iterator[Block]:
+    def blocks(size: int, start: int) -> Iterator[Block]:
         stream = _blocks(unread.pop() if unread else (), size, inputs, targets)
         first = next(stream, None)
         if first is None:
@@ -142,8 +149,7 @@ def _from_iterator(iterator: Iterator[Any], inputs: Keys, targets: Keys) -> Sour
                 "up by an earlier pass, or was empty. Give something that can be iterated again, "
                 "such as the list or loader it came from."
             )
-        yield first
-        yield from stream
+        yield from _skip(itertools.chain([first], stream), start)
 
     def take(indices: Indices) -> list[Any]:
         raise ValueError(
@@ -155,18 +161,18 @@ def _from_iterator(iterator: Iterator[Any], inputs: Keys, targets: Keys) -> Sour
 
 
 def _from_stream(
-    iterate: Callable[[int], Iterator[Any]], length: int | None, inputs: Keys, targets: Keys
+    iterate: Callable[[], Iterator[Any]], length: int | None, inputs: Keys, targets: Keys
 ) -> Source:
     """Anything that can be iterated again: fetching examples reads it from the start."""
 
-    def blocks(size: int) -> Iterator[Block]:
-        return _blocks(iterate(size), size, inputs, targets)
+    def blocks(size: int, start: int) -> Iterator[Block]:
+        return _skip(_blocks(iterate(), size, inputs, targets), start)
 
     def take(indices: Indices) -> list[Any]:
         wanted = set(map(int, indices))
         found: dict[int, Any] = {}
         num_read = 0
-        for block in blocks(_TAKE_SIZE):
+        for block in blocks(_TAKE_SIZE, 0):
             here = range(num_read, num_read + len(block.targets))
             found |= {i: _example(block, i - num_read) for i in wanted.intersection(here)}
             num_read = here.stop
@@ -193,6 +199,14 @@ def _blocks(items: Iterable[Any], size: int, inputs: Keys, targets: Keys) -> Ite
             pending = []
     if pending:
         yield _stack(pending)
+
+
+def _skip(blocks: Iterator[Block], num: int) -> Iterator[Block]:
+    """All but the first examples, which a stream cannot do without reading them."""
+    for block in blocks:
+        if num < len(block.targets):
+            yield jax.tree.map(lambda leaf, num=num: leaf[num:], block) if num else block
+        num = max(num - len(block.targets), 0)
 
 
 def _stack(examples: list[Block]) -> Block:

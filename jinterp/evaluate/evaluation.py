@@ -1,5 +1,6 @@
 """`evaluate`: every question about where a model fails, answered by one pass."""
 
+import os
 import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -86,6 +87,8 @@ def evaluate(
     class_names: Sequence[str] | None = None,
     mesh: Mesh | None = None,
     progress: bool | None = None,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
+    checkpoint_every: int = 100,
 ) -> Evaluation:
     """Where the model fails, in one pass over a dataset.
 
@@ -99,6 +102,9 @@ def evaluate(
         class_names: names of the classes; None numbers them.
         mesh: the devices to cut batches over.
         progress: show a progress bar; None shows one for a long pass in a terminal.
+        checkpoint_dir: a folder where the pass is saved as it goes; the same call after a stop
+            goes on from there.
+        checkpoint_every: after how many batches each time.
 
     Returns:
         An `Evaluation`. It holds about 30 bytes an example and no inputs.
@@ -122,7 +128,16 @@ def evaluate(
         "cells": confusion_cells(num_names=num_names),
         "rows": prediction_rows(loss_fn),
     }
-    found = fold(reducers, apply_fn, params, ds, mesh=mesh, progress=progress)
+    found = fold(
+        reducers,
+        apply_fn,
+        params,
+        ds,
+        mesh=mesh,
+        progress=progress,
+        checkpoint_dir=checkpoint_dir,
+        checkpoint_every=checkpoint_every,
+    )
     return summarize(found["cells"], found["rows"], k=k, num_bins=num_bins, class_names=class_names)
 
 

@@ -1,23 +1,25 @@
 """`fold`: any number of reducers in one pass over a dataset."""
 
 import functools
+import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
-from jax.stages import Compiled
 
 from jinterp import _check, _functions
 from jinterp._types import ApplyFn, Batch, Params
-from jinterp.data.batches import DEFAULT_BATCH_SIZE, Batches, batches, peek
+from jinterp.data.batches import DEFAULT_BATCH_SIZE, Batches, batches
+from jinterp.stream.checkpoint import NOTHING_DONE, Checkpoints, checkpoints
+from jinterp.stream.fingerprint import Seen, blocks_after, digest_of, params_digest
+from jinterp.stream.lanes import Pass, Plan
 from jinterp.stream.memory import choose_batch_size, num_lanes
-from jinterp.stream.mesh import Placement, gather_rows, local_rows, place
+from jinterp.stream.mesh import place
 from jinterp.stream.progress import progress_bar
 from jinterp.stream.reduce import Collect, Reducer
-from jinterp.stream.shards import Shard, agree
+from jinterp.stream.shards import agree
 from jinterp.stream.step import Run
 
 
@@ -44,6 +46,8 @@ def fold(
     *,
     mesh: Mesh | None = None,
     progress: bool | None = None,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
+    checkpoint_every: int = 100,
 ) -> dict[str, Any]:
     """Run the model over a dataset once, and keep what the reducers say.
 
@@ -61,13 +65,19 @@ def fold(
         mesh: the devices to cut batches over, along the axis `"data"` where it has one. None uses
             the mesh that `params` are on, all devices in a run of several processes, else one.
         progress: show a progress bar; None shows one for a long pass in a terminal.
+        checkpoint_dir: a folder where the pass is saved as it goes, with Orbax. The same call
+            after a stop goes on from what was saved. The folder stays when the pass is done. In a
+            run of several processes all must see it.
+        checkpoint_every: after how many batches each time.
 
     Returns:
         The result of each reducer under its name, as NumPy arrays on the host.
 
     Raises:
         ValueError: the dataset is empty, its shapes change, its targets are out of range, or the
-            model mixes examples.
+            model mixes examples; what is in `checkpoint_dir` is of another pass, dataset or model,
+            cannot be read, or is being written by another run.
+        OSError: the pass cannot be saved.
         TypeError: the model does not return one array of logits.
         Interrupted: Ctrl-C; it holds the results so far.
 
@@ -79,6 +89,7 @@ def fold(
     >>> fold({"first": mean(lambda batch, logits: logits[:, 0])}, apply_fn, jnp.eye(2), ds)
     {'first': np.float64(2.0)}
     """
+    _check.at_least_one("checkpoint_every", checkpoint_every, 100)
     dataset = batches(ds)
     _functions.warn_if_made_anew("apply_fn", apply_fn)
     _functions.warn_if_made_anew("preprocess", dataset.preprocess)
@@ -91,77 +102,70 @@ def fold(
         placement.put_params(params),
     )
     # The mesh of the pass takes the place of one the user has set, whose axes may be explicit.
-    with jax.set_mesh(placement.mesh):
-        return _fold(run, dataset, progress)
-
-
-def _fold(run: Run, dataset: Batches, progress: bool | None) -> dict[str, Any]:
-    plan, stream = _plan(run, dataset)
-    lanes = [_Lane(run.initial_states(*plan.abstract)) for _ in range(plan.num_lanes)]
     with (
-        progress_bar(plan.shard.total, progress) as advance,
+        jax.set_mesh(placement.mesh),
+        checkpoints(checkpoint_dir, functools.partial(_about, run, dataset), placement) as saved,
+    ):
+        return _fold(run, dataset, progress, saved, checkpoint_every)
+
+
+def _about(run: Run, dataset: Batches) -> dict[str, Any]:
+    """What a checkpoint and the pass that goes on from it must have in common."""
+    return {
+        "reducers": [name for name, _ in run.reducers],
+        "params": params_digest(run.params, run.placement),
+        "number of processes": run.placement.num_processes,
+        "number of examples": dataset.num_examples,
+    }
+
+
+def _fold(
+    run: Run, dataset: Batches, progress: bool | None, saved: Checkpoints | None, every: int
+) -> dict[str, Any]:
+    done = saved.restore() if saved else NOTHING_DONE
+    plan, stream = _plan(run, dataset, done.seen)
+    seen, total = list(done.seen), plan.shard.total
+    num_done = sum(each.length for each in seen)
+    with (
+        progress_bar(total, progress) as advance,
         ThreadPoolExecutor(plan.num_lanes) as pool,
     ):
+        running = Pass(run, plan, done, pool)
+        advance(num_done)
         try:
             for number, batch in enumerate(stream):
-                lane = lanes[number % plan.num_lanes]
                 num_valid = int(batch.mask.sum())
-                placed = run.placement.put_batch(batch)  # copied while the lane still computes
-                lane.wait()
-                lane.future = pool.submit(lane.step, plan.step, run.params, placed, num_valid)
+                running.give(batch, num_valid)
+                if number == 0:
+                    running.check_independent(batch)
                 if plan.shard.polled:  # programs of several processes must start in one order
-                    lane.wait()
+                    running.wait_for_all()
+                if saved:
+                    seen.append(digest_of(batch, num_done))
+                    if (number + 1) % every == 0:
+                        saved.save(running.done(seen))
+                num_done += num_valid
                 advance(num_valid)
         except KeyboardInterrupt:
             if run.placement.num_processes > 1:  # merging would wait for the others
                 raise
-            pool.shutdown(wait=True)
-            num_done = sum(lane.num_done for lane in lanes)
+            running.wait_for_all()
+            num_done = running.num_done
             if num_done == 0:
                 raise
-            results = _finish(run, lanes)
-            raise Interrupted(results, num_done, plan.shard.total) from None
-    return _finish(run, lanes)
+            raise Interrupted(running.results(), num_done, total) from None
+        running.wait_for_all()
+    return running.results()
 
 
-class _Lane:
-    """One of the batches in flight, with accumulators and rows of its own."""
-
-    def __init__(self, states: Any):
-        self.states = states
-        self.rows: list[Any] = []
-        self.num_done = 0
-        self.future: Future[None] | None = None
-
-    def step(self, step: Compiled, params: Params, batch: Batch, num_valid: int) -> None:
-        self.states, rows, _ = jax.block_until_ready(step(params, self.states, batch))
-        if rows:
-            self.rows.append(local_rows((batch.indices, batch.mask, rows)))
-        self.num_done += num_valid
-
-    def wait(self) -> None:
-        if self.future is not None:
-            self.future.result()
-            self.future = None
-
-
-class _Plan(NamedTuple):
-    """How one pass is cut."""
-
-    step: Compiled
-    abstract: tuple[Batch, jax.ShapeDtypeStruct]
-    num_lanes: int
-    shard: Shard
-
-
-def _plan(run: Run, dataset: Batches) -> tuple[_Plan, Iterator[Batch]]:
+def _plan(run: Run, dataset: Batches, seen: list[Seen]) -> tuple[Plan, Iterator[Batch]]:
     """Look at the first examples, choose the batch size, compile, and start the stream."""
     placement = run.placement
     device = placement.mesh.local_devices[0]
     # Programs with collectives must be launched in one order on every device: one lane.
     lanes = 1 if placement.mesh.size > 1 else num_lanes(device)
-    first, blocks = peek(dataset.source.blocks(dataset.batch_size or DEFAULT_BATCH_SIZE))
-    compile_at = functools.partial(run.compile, first)
+    some, blocks = blocks_after(dataset.source, seen, dataset.batch_size or DEFAULT_BATCH_SIZE)
+    compile_at = functools.partial(run.compile, some)
     batch_size = dataset.batch_size or choose_batch_size(
         compile_at,
         device,
@@ -172,75 +176,9 @@ def _plan(run: Run, dataset: Batches) -> tuple[_Plan, Iterator[Batch]]:
     )
     batch_size = placement.least(batch_size)
     batch_size = -(-batch_size // placement.num_shards) * placement.num_shards
-    step = compile_at(batch_size)
     local_size = batch_size // placement.num_processes
-    shard = agree(dataset.num_examples, local_size, placement)
-    abstract = run.abstract(first, batch_size)
-    plan = _Plan(step, abstract, lanes, shard)
-    stream = shard.batches(blocks, local_size, abstract[1].shape[1], placement)
-    return plan, _checked_independent(run, plan, stream)
-
-
-def _checked_independent(run: Run, plan: _Plan, stream: Iterator[Batch]) -> Iterator[Batch]:
-    """Compare the first example's logits with those it has among copies of itself.
-
-    Once for each model and shape: it costs one batch.
-    """
-    first = next(stream)
-    # Hashes, so that no function is kept alive.
-    key = hash((run.apply_fn, run.preprocess)), jax.tree.structure(run.params), str(plan.abstract)
-    if key not in _independent:
-        alone = Batch(
-            jax.tree.map(lambda leaf: np.repeat(leaf[:1], len(leaf), axis=0), first.x),
-            first.targets,
-            first.mask,
-            first.indices,
-        )
-        among_others, among_copies = (
-            local_rows(
-                plan.step(
-                    run.params,
-                    run.initial_states(*plan.abstract),
-                    run.placement.put_batch(batch),
-                )[2]
-            )[0].astype(np.float64)
-            for batch in (first, alone)
-        )
-        scale = np.abs(among_others[np.isfinite(among_others)]).max(initial=0)
-        if not np.allclose(among_others, among_copies, rtol=0, atol=1e-3 * scale, equal_nan=True):
-            raise _check.examples_interact()
-        if np.isfinite(among_others).all() and not _equal(first.x, alone.x):
-            _independent.add(key)
-    yield first
-    yield from stream
-
-
-_independent: set[Any] = set()
-
-
-def _equal(a: Any, b: Any) -> bool:
-    return all(map(np.array_equal, jax.tree.leaves(a), jax.tree.leaves(b)))
-
-
-def _finish(run: Run, lanes: list[_Lane]) -> dict[str, Any]:
-    """The results of all lanes, shards and processes."""
-    for lane in lanes:
-        lane.wait()
-    final = iter(run.merge([lane.states for lane in lanes]))
-    rows = iter(_ordered_rows(lanes, run.placement))
-    return {
-        name: reducer.finalize(next(final)) if isinstance(reducer, Reducer) else next(rows)
-        for name, reducer in run.reducers
-    }
-
-
-def _ordered_rows(lanes: list[_Lane], placement: Placement) -> list[Any]:
-    """The rows of every lane and process, without padding, in order of dataset index."""
-    parts = [part for lane in lanes for part in lane.rows]
-    if not parts:
-        return []
-    joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-    indices, mask, rows = gather_rows(joined, placement)
-    order = np.flatnonzero(mask)
-    order = order[np.argsort(indices[order], kind="stable")]
-    return jax.tree.map(lambda leaf: leaf[order], rows)
+    num_done = sum(each.length for each in seen)
+    shard = agree(dataset.num_examples, num_done, local_size, placement)
+    plan = Plan(compile_at, run.abstract(some, batch_size), lanes, shard)
+    num_classes = plan.abstract[1].shape[1]
+    return plan, shard.batches(blocks, local_size, num_classes, placement, some)

@@ -1,9 +1,11 @@
 """How work is cut to the machine: the batch size, and how many batches are in flight."""
 
+import contextlib
+import contextvars
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import psutil
@@ -17,7 +19,7 @@ _ACCELERATOR_BATCH_SIZE = 256
 # side by side take 0.56 of the time of one of 64.
 _ROWS_PER_PROGRAM = {"cpu": 16}
 _ACCELERATOR_ROWS = 256
-_MEMORY_SHARE = 0.5
+_USUAL_FRACTION = 0.5
 NUM_CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
@@ -30,12 +32,70 @@ def num_lanes(device: jax.Device) -> int:
     return max(2, min(NUM_CORES, 8)) if device.platform == "cpu" else 2
 
 
-def memory_budget(device: jax.Device) -> int:
-    """Bytes that the temporaries of all lanes may take: half of what is free."""
+@contextlib.contextmanager
+def memory_budget(
+    *, num_bytes: int | None = None, memory_fraction: float | None = None
+) -> Iterator[None]:
+    """Inside this `with`, programs are cut so that their temporaries take at most so much.
+
+    Without it they take at most half of the memory that is free on the device. Inputs, parameters
+    and results come on top. A program for one example cannot be cut further, whatever it takes.
+
+    Args:
+        num_bytes: bytes on each device.
+        memory_fraction: a share of the memory that is free on each device, above 0 and at most 1.
+
+    Raises:
+        ValueError: neither or both are given, or one is out of range.
+
+    >>> import jax, jax.numpy as jnp, jinterp
+    >>> def apply_fn(params, x):
+    ...     return x @ params
+    >>> with jinterp.memory_budget(num_bytes=2**20):
+    ...     jinterp.saliency(apply_fn, jnp.eye(2), jnp.ones((3, 2)), 0).shape
+    (3, 2)
+    """
+    if (num_bytes is None) == (memory_fraction is None):
+        raise ValueError("expected one of `num_bytes` and `memory_fraction`, such as 2**30 or 0.5.")
+    if num_bytes is not None and num_bytes < 1:
+        raise ValueError(f"`num_bytes` is {num_bytes}; expected at least 1. Try 2**30.")
+    if memory_fraction is not None and not 0 < memory_fraction <= 1:
+        raise ValueError(
+            f"`memory_fraction` is {memory_fraction}; expected more than 0 and at most 1. Try 0.5."
+        )
+    token = _budget.set(_Budget(num_bytes, memory_fraction))
+    try:
+        yield
+    finally:
+        _budget.reset(token)
+
+
+class _Budget(NamedTuple):
+    num_bytes: int | None
+    memory_fraction: float | None
+
+
+_budget: contextvars.ContextVar[_Budget | None] = contextvars.ContextVar("budget", default=None)
+
+
+def budget_of(device: jax.Device) -> int:
+    """Bytes that the temporaries of all lanes may take: half of what is free, or as asked."""
+    asked = _budget.get() or _Budget(None, _USUAL_FRACTION)
+    if asked.num_bytes is not None:
+        return asked.num_bytes
+    return int((asked.memory_fraction or _USUAL_FRACTION) * _free_bytes(device))
+
+
+def _free_bytes(device: jax.Device) -> int:
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
-        return int(_MEMORY_SHARE * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))
-    return int(_MEMORY_SHARE * psutil.virtual_memory().available)
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    return psutil.virtual_memory().available
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a program could not have the memory it asked for, so that a smaller one may run."""
+    return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
 
 
 def choose_batch_size(
@@ -59,7 +119,7 @@ def choose_batch_size(
     if num_examples is not None:
         # A power of two, so that small datasets of different lengths share programs.
         size = min(size, 1 << (-(-num_examples // num_shards) - 1).bit_length())
-    budget = memory_budget(device)
+    budget = budget_of(device)
     while size > 1 and _temporary_bytes(compile_at(size * num_shards)) * num_lanes > budget:
         size = (size + 1) // 2
     return size * num_shards
@@ -85,7 +145,7 @@ def rounded_budget(device: jax.Device) -> int:
 
     So what is free at the moment seldom changes the cut, and with it the program.
     """
-    return 1 << max(memory_budget(device).bit_length() - 1, 0)
+    return 1 << max(budget_of(device).bit_length() - 1, 0)
 
 
 def _temporary_bytes(compiled: Compiled) -> int:

@@ -75,13 +75,11 @@ class Placement:
         return jax.device_put(leaf, NamedSharding(self.mesh, sharding.spec))
 
     def put_states(self, states: Any) -> Any:
-        """One state for each shard, stacked, from one NumPy state."""
-        num = self.num_shards
+        """Accumulators `[shards, ...]`, the same on every process, each on its own shard."""
 
         def put(leaf: np.ndarray) -> jax.Array:
-            stacked = np.broadcast_to(leaf, (num, *leaf.shape))
             return jax.make_array_from_callback(
-                stacked.shape, self.data, lambda index: np.array(stacked[index])
+                leaf.shape, self.data, lambda index: np.array(leaf[index])
             )
 
         return jax.tree.map(put, states)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.stages import Compiled
 
-from jinterp._trace import abstract, eval_shape, under_transform
+from jinterp._trace import abstract, eval_shape, under_transform, warn
 from jinterp._types import AnyArray, Inputs, Params
 from jinterp.stream import memory
 from jinterp.stream.threads import side_by_side
@@ -82,8 +82,7 @@ def map_rows(
     cut = _usual_cut(call, params, rows, points, initial, slice_size)
     if is_sharded((params, rows)):
         return cut.run(functools.partial(_over_devices, call))
-    cut, program = _fitting(cut)
-    return cut.run(program)
+    return _run_fitting(cut)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,6 +206,16 @@ class _Cut:
         return hash((cut, arguments, budget))
 
     @property
+    def is_finest(self) -> bool:
+        return self.chunk == 1 and self.slice_size == 1
+
+    def finer(self) -> "_Cut":
+        """With half of the points in a program, or of the examples where it has one point."""
+        if self.chunk > 1:
+            return dataclasses.replace(self, chunk=_divided(self.chunk, 2))
+        return dataclasses.replace(self, slice_size=_divided(self.slice_size, 2))
+
+    @property
     def num_groups(self) -> int:
         """In how many parts the points of a slice are computed side by side."""
         if self.call.kind == "carry":
@@ -268,24 +277,37 @@ def _usual_cut(
     return _Cut(call, params, rows, points, initial, num_examples, num_points, size, chunk, lanes)
 
 
-def _fitting(cut: _Cut) -> tuple[_Cut, Compiled]:
-    """The cut made finer until the compiled program fits the memory budget."""
+def _run_fitting(cut: _Cut) -> Any:
+    """Run the cut made finer until its program fits the memory, as foreseen and as it turns out."""
     budget = memory.rounded_budget(_device(cut.rows))
     key = cut.key(budget)
-    if key in _sizes_that_fit:
+    known = key in _sizes_that_fit
+    if known:
         slice_size, chunk = _sizes_that_fit[key]
         cut = dataclasses.replace(cut, slice_size=slice_size, chunk=chunk)
-        return cut, cut.compile()
     while True:
         program = cut.compile()
-        smallest = cut.chunk == 1 and cut.slice_size == 1
-        if smallest or memory.fits(program, budget, cut.num_lanes):
-            _sizes_that_fit[key] = cut.slice_size, cut.chunk
-            return cut, program
-        if cut.chunk > 1:
-            cut = dataclasses.replace(cut, chunk=_divided(cut.chunk, 2))
-        else:
-            cut = dataclasses.replace(cut, slice_size=_divided(cut.slice_size, 2))
+        if known or cut.is_finest or memory.fits(program, budget, cut.num_lanes):
+            try:
+                results = cut.run(program)
+                if not known:
+                    jax.block_until_ready(results)  # else it fails where nobody can mend it
+            except jax.errors.JaxRuntimeError as error:
+                if cut.is_finest or not memory.is_out_of_memory(error):
+                    raise
+                _tell(cut)
+            else:
+                _sizes_that_fit[key] = cut.slice_size, cut.chunk
+                return results
+        cut, known = cut.finer(), False
+
+
+def _tell(cut: _Cut) -> None:
+    finer = cut.finer()
+    warn(
+        f"the device ran out of memory with programs of {cut.slice_size * cut.chunk} examples or "
+        f"points; going on with {finer.slice_size * finer.chunk}."
+    )
 
 
 _sizes_that_fit: dict[int, tuple[int, int]] = {}  # asking a program for its memory is slow

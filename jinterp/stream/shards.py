@@ -19,7 +19,7 @@ class Shard(NamedTuple):
     """Which part of the dataset this process gives, and how long all processes go on.
 
     Attributes:
-        first_index: the dataset index of its first example.
+        first_index: the dataset index of the first example that it gives.
         stride: the step to the next one's.
         total: examples of all processes, None where unknown.
         num_batches: batches that each process gives, None where they must ask each other.
@@ -36,12 +36,27 @@ class Shard(NamedTuple):
         return self.stride > 1
 
     def batches(
-        self, blocks: Iterator[Block], batch_size: int, num_classes: int, placement: Placement
+        self,
+        blocks: Iterator[Block],
+        batch_size: int,
+        num_classes: int,
+        placement: Placement,
+        some: Block,
     ) -> Iterator[Batch]:
-        """The batches of this process on the host, their targets checked."""
+        """The batches of this process on the host, their targets checked.
+
+        Args:
+            blocks: its examples.
+            batch_size: examples a batch.
+            num_classes: that targets are classes of.
+            placement: where the pass runs.
+            some: examples to pad with where it has no more.
+        """
         stream = host_batches(blocks, batch_size, first_index=self.first_index, stride=self.stride)
         stream = self._checked(stream, num_classes)
-        return stream if placement.num_processes == 1 else self._in_step(stream)
+        if placement.num_processes == 1:
+            return stream
+        return self._in_step(stream, _padding(next(host_batches([some], batch_size))))
 
     def _checked(self, stream: Iterator[Batch], num_classes: int) -> Iterator[Batch]:
         for batch in stream:
@@ -49,9 +64,8 @@ class Shard(NamedTuple):
             _check.targets_in_range(valid, int(batch.indices[0]), self.stride, num_classes)
             yield batch
 
-    def _in_step(self, stream: Iterator[Batch]) -> Iterator[Batch]:
+    def _in_step(self, stream: Iterator[Batch], padding: Batch) -> Iterator[Batch]:
         """As many batches on every process: one that has no more gives padding."""
-        batch = None
         for number in itertools.count():
             following = next(stream, None)
             if self.num_batches is None:
@@ -60,30 +74,30 @@ class Shard(NamedTuple):
                 more = number < self.num_batches
             if not more:
                 return
-            batch = following or _padding(batch)
-            yield batch
+            yield following or padding
 
 
-def agree(num_examples: int | None, batch_size: int, placement: Placement) -> Shard:
+def agree(num_examples: int | None, num_done: int, batch_size: int, placement: Placement) -> Shard:
     """The part of this process, told to and by the others.
 
     Args:
         num_examples: how many it has, None where only a pass tells.
+        num_done: how many of them were done before.
         batch_size: examples of a batch that it gives.
         placement: where the pass runs.
     """
     if placement.num_processes == 1:
-        return Shard(0, 1, num_examples, None)
+        return Shard(num_done, 1, num_examples, None)
     own = -1 if num_examples is None else num_examples
-    lengths = multihost_utils.process_allgather(np.int32(own))
+    lengths, done = multihost_utils.process_allgather(np.array([own, num_done], np.int32)).T
     process = jax.process_index()
     if (lengths < 0).any():
-        return Shard(process, len(lengths), None, None)
-    num_batches = -(-int(lengths.max()) // batch_size)
-    return Shard(int(lengths[:process].sum()), 1, int(lengths.sum()), num_batches)
+        stride = len(lengths)
+        return Shard(process + stride * num_done, stride, None, None)
+    num_batches = -(-int((lengths - done).max()) // batch_size)
+    first_index = int(lengths[:process].sum()) + num_done
+    return Shard(first_index, 1, int(lengths.sum()), num_batches)
 
 
-def _padding(batch: Batch | None) -> Batch:
-    if batch is None:
-        raise ValueError("this process has no examples; expected at least one on each.")
+def _padding(batch: Batch) -> Batch:
     return Batch(batch.x, batch.targets, np.zeros_like(batch.mask), batch.indices)

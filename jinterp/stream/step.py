@@ -73,14 +73,30 @@ class Run(NamedTuple):
 
     def initial_states(self, batch: Batch, logits: jax.ShapeDtypeStruct) -> Any:
         """Accumulators of one lane, one for each shard, on the devices."""
-        return self.placement.put_states(self._states(batch, logits))
+        num = self.placement.num_shards
+        return self.placement.put_states(
+            jax.tree.map(
+                lambda leaf: np.broadcast_to(leaf, (num, *leaf.shape)), self._states(batch, logits)
+            )
+        )
 
     def _states(self, batch: Batch, logits: Any) -> list[Any]:
         return [r.init(batch, logits) for _, r in self.reducers if isinstance(r, Reducer)]
 
-    def merge(self, lanes: list[Any]) -> list[Any]:
+    def structure(self, batch: Batch, logits: jax.ShapeDtypeStruct) -> tuple[Any, Any]:
+        """The structures of the accumulators, and of the rows with their indices and mask."""
+        collected = [r.value_fn for _, r in self.reducers if isinstance(r, Collect)]
+        rows = jax.eval_shape(lambda b, scores: [f(b, scores) for f in collected], batch, logits)
+        states = self._states(batch, logits)
+        return jax.tree.structure(states), jax.tree.structure((batch.indices, batch.mask, rows))
+
+    def stack(self, states: list[Any]) -> list[Any]:
+        """Accumulators of lanes and shards, of all processes, one behind the other on the host."""
+        return jax.device_get(_stack(self.placement, states))
+
+    def merge(self, states: list[Any]) -> list[Any]:
         """The accumulators of all lanes, shards and processes as one, on the host."""
-        return jax.device_get(_merge(self.reducers, self.placement, lanes))
+        return jax.device_get(_merge(self.reducers, self.placement, states))
 
 
 @functools.partial(
@@ -114,14 +130,18 @@ def _step(
     )
 
 
+@functools.partial(jax.jit, static_argnames="placement")
+def _stack(placement: Placement, states: list[Any]) -> Any:
+    stacked = jax.tree.map(lambda *leaves: jax.numpy.concatenate(leaves), *states)
+    return jax.lax.with_sharding_constraint(stacked, placement.replicated)
+
+
 @functools.partial(jax.jit, static_argnames=("reducers", "placement"))
-def _merge(reducers: Reducers, placement: Placement, lanes: list[list[Any]]) -> list[Any]:
+def _merge(reducers: Reducers, placement: Placement, states: list[Any]) -> list[Any]:
     """The states of all lanes and shards as one, on every device."""
     merges = [r.merge for _, r in reducers if isinstance(r, Reducer)]
     merged = []
-    for merge, *states in zip(merges, *lanes, strict=True):
-        stacked = jax.tree.map(lambda *leaves: jax.numpy.concatenate(leaves), *states)
-        stacked = jax.lax.with_sharding_constraint(stacked, placement.replicated)
+    for merge, stacked in zip(merges, _stack(placement, states), strict=True):
         first = jax.tree.map(lambda leaf: leaf[0], stacked)
         rest = jax.tree.map(lambda leaf: leaf[1:], stacked)
         merged.append(jax.lax.scan(functools.partial(_scanned, merge), first, rest)[0])

@@ -27,5 +27,5 @@ def test_the_cut(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
         patch.setattr(memory, "rows_per_program", lambda device: 1)
         patch.setattr(memory, "num_row_lanes", lambda device: 3)
         assert_close(case(), expected)
-    monkeypatch.setattr(memory, "memory_budget", lambda device: 0)
+    monkeypatch.setattr(memory, "budget_of", lambda device: 0)
     assert_close(case(), expected)

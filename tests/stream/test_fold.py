@@ -337,7 +337,7 @@ def test_the_batch_size_falls_to_the_memory_there_is(monkeypatch: pytest.MonkeyP
         lambda params, x: jnp.tanh(x @ params[0]) @ params[1],
         (jnp.ones((4, 50_000)), jnp.ones((50_000, 4))),
     )
-    monkeypatch.setattr(stream.memory, "memory_budget", lambda device: 4 * 50_000 * 4 * 20)
+    monkeypatch.setattr(stream.memory, "budget_of", lambda device: 4 * 50_000 * 4 * 20)
     seen = []
     rows = stream.collect(lambda batch, logits: batch.mask)
     fold = sys.modules["jinterp.stream.fold"]

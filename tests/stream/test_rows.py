@@ -156,7 +156,7 @@ def test_temporaries_stay_under_the_budget(
     monkeypatch.setattr(rows._Cut, "compile", compiled)
     args = (hungry, WIDTH, PARAMS, examples(num_examples), positions(num_points))
     expected = map_rows(*args)
-    monkeypatch.setattr(memory, "memory_budget", lambda device: budget)
+    monkeypatch.setattr(memory, "budget_of", lambda device: budget)
     found = map_rows(*args)
     assert taken[-1] <= budget
     np.testing.assert_allclose(found, expected, rtol=1e-5)

@@ -1,0 +1,113 @@
+"""Whether a dataset and a model are those of an earlier run, told by digests of what was read."""
+
+import functools
+import hashlib
+import itertools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jinterp._types import Batch, Params
+from jinterp.data.batches import peek, reblock
+from jinterp.data.items import Block
+from jinterp.data.sources import Source
+from jinterp.stream.mesh import Placement
+
+_MOST_PROBES = 16
+_NUM_WEIGHTS = 16
+
+
+class Seen(NamedTuple):
+    """Consecutive examples that were read.
+
+    Attributes:
+        start: the position of the first in the part of this process.
+        length: how many.
+        digest: of their inputs and targets, 64 bits.
+    """
+
+    start: int
+    length: int
+    digest: int
+
+
+def digest_of(batch: Batch, start: int) -> Seen:
+    """What is remembered of a batch on the host; padding is left out."""
+    length = int(np.sum(batch.mask))
+    block = jax.tree.map(lambda leaf: leaf[:length], Block(batch.x, batch.targets))
+    return Seen(start, length, block_digest(block))
+
+
+def block_digest(block: Block) -> int:
+    digest = hashlib.blake2b(digest_size=8)
+    for leaf in jax.tree.leaves(block):
+        digest.update(f"{leaf.dtype}{leaf.shape}".encode())
+        digest.update(_bytes(leaf))
+    return int.from_bytes(digest.digest(), "big", signed=True)
+
+
+def blocks_after(source: Source, read: list[Seen], size: int) -> tuple[Block, Iterator[Block]]:
+    """Some block, and those after what was read in an earlier run, which is compared.
+
+    All of it where the stream has to be read from its start, sixteen blocks otherwise.
+
+    Args:
+        source: the dataset.
+        read: what the earlier run read, from the first example on.
+        size: examples a block, where the source may choose.
+
+    Raises:
+        ValueError: the dataset is empty, or gives other examples than it did.
+    """
+    if not read:
+        return peek(source.blocks(size, 0))
+    if source.seeks:
+        chosen = np.unique(np.linspace(0, len(read) - 1, _MOST_PROBES).astype(int))
+        compared = [_same(one, _exactly(source, one)) for one in map(read.__getitem__, chosen)]
+        return compared[0], source.blocks(size, sum(one.length for one in read))
+    lengths = (one.length for one in read)
+    stream = reblock(source.blocks(size, 0), itertools.chain(lengths, itertools.repeat(size)))
+    compared = [_same(one, next(stream, None)) for one in read]
+    return compared[0], stream
+
+
+def _exactly(source: Source, one: Seen) -> Block | None:
+    return next(reblock(source.blocks(one.length, one.start), itertools.repeat(one.length)), None)
+
+
+def _same(one: Seen, block: Block | None) -> Block:
+    if block is None or block_digest(block) != one.digest:
+        raise ValueError(
+            f"`ds` has changed since the run that is to go on: its examples {one.start} to "
+            f"{one.start + one.length - 1} are not the same. Give the dataset of that run, in the "
+            "same order, or begin anew in another folder."
+        )
+    return block
+
+
+def params_digest(params: Params, placement: Placement) -> str:
+    """Of the shapes and the first weights of every array: one that is trained on is another."""
+    some = jax.device_get(_first_weights(params, placement))
+    digest = hashlib.blake2b(digest_size=8)
+    for leaf, first in zip(jax.tree.leaves(params), some, strict=True):
+        digest.update(f"{leaf.dtype}{leaf.shape}".encode())
+        digest.update(_bytes(first))
+    return digest.hexdigest()
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+@functools.partial(jax.jit, static_argnames="placement")
+def _first_weights(params: Params, placement: Placement) -> list[Any]:
+    """On every device, since a process sees only its own part of what is sharded."""
+    some = [_numbers(leaf).reshape(-1)[:_NUM_WEIGHTS] for leaf in jax.tree.leaves(params)]
+    return jax.lax.with_sharding_constraint(some, placement.replicated)
+
+
+def _numbers(leaf: Any) -> Any:
+    is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(leaf) if is_key else leaf
