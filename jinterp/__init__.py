@@ -21,6 +21,7 @@ from jinterp.data import batches as batches
 from jinterp.stream import Reducer as Reducer
 from jinterp.stream import fold as fold
 from jinterp.stream import Interrupted as Interrupted
+from jinterp.stream import memory_budget as memory_budget
 
 # Where the model fails.
 from jinterp.evaluate import cross_entropy as cross_entropy
@@ -72,6 +73,10 @@ from jinterp.attribution import completeness_gap as completeness_gap
 from jinterp.attribution import aggregate as aggregate
 from jinterp.attribution import upsample as upsample
 from jinterp.attribution import normalize as normalize
+
+# and a whole dataset, to disk.
+from jinterp.attribution import explain_dataset as explain_dataset
+from jinterp.attribution import read_explanations as read_explanations
 
 # One pass kept, and its pictures.
 from jinterp import plot as plot

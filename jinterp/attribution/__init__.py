@@ -20,6 +20,7 @@ from jinterp.attribution.conductance import conductance as conductance
 from jinterp.attribution.each_class import each_class as each_class
 from jinterp.attribution.eigen_cam import eigen_cam as eigen_cam
 from jinterp.attribution.expected_gradients import expected_gradients as expected_gradients
+from jinterp.attribution.explain_dataset import explain_dataset as explain_dataset
 from jinterp.attribution.grad_cam import grad_cam as grad_cam
 from jinterp.attribution.grad_cam_plus_plus import grad_cam_plus_plus as grad_cam_plus_plus
 from jinterp.attribution.gradient import gradient as gradient
@@ -33,6 +34,8 @@ from jinterp.attribution.integrated_gradients import integrated_gradients as int
 from jinterp.attribution.internal_influence import internal_influence as internal_influence
 from jinterp.attribution.layer_cam import layer_cam as layer_cam
 from jinterp.attribution.normalize import normalize as normalize
+from jinterp.attribution.read_explanations import Explanations as Explanations
+from jinterp.attribution.read_explanations import read_explanations as read_explanations
 from jinterp.attribution.saliency import saliency as saliency
 from jinterp.attribution.score_cam import score_cam as score_cam
 from jinterp.attribution.smooth import smooth as smooth

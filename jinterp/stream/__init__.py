@@ -2,6 +2,7 @@
 
 from jinterp.stream.fold import Interrupted as Interrupted
 from jinterp.stream.fold import fold as fold
+from jinterp.stream.memory import memory_budget as memory_budget
 from jinterp.stream.reduce import Collect as Collect
 from jinterp.stream.reduce import Histogram as Histogram
 from jinterp.stream.reduce import Moments as Moments

@@ -78,13 +78,24 @@ def _exactly(source: Source, one: Seen) -> Block | None:
 
 
 def _same(one: Seen, block: Block | None) -> Block:
-    if block is None or block_digest(block) != one.digest:
-        raise ValueError(
-            f"`ds` has changed since the run that is to go on: its examples {one.start} to "
-            f"{one.start + one.length - 1} are not the same. Give the dataset of that run, in the "
-            "same order, or begin anew in another folder."
-        )
+    if block is None:
+        raise _changed(one)
+    same_as(one, Seen(one.start, len(block.targets), block_digest(block)))
     return block
+
+
+def same_as(one: Seen, found: Seen) -> None:
+    """Whether examples are those that an earlier run read there, or a named error."""
+    if found != one:
+        raise _changed(one)
+
+
+def _changed(one: Seen) -> ValueError:
+    return ValueError(
+        f"`ds` has changed since the run that is to go on: its examples {one.start} to "
+        f"{one.start + one.length - 1} are not the same. Give the dataset of that run, in the "
+        "same order, or begin anew in another folder."
+    )
 
 
 def params_digest(params: Params, placement: Placement) -> str:

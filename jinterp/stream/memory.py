@@ -98,6 +98,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
 
 
+def usual_batch_size(device: jax.Device) -> int:
+    """Examples that a device is given at a time, where nothing else is known."""
+    return _DEFAULT_BATCH_SIZE.get(device.platform, _ACCELERATOR_BATCH_SIZE)
+
+
 def choose_batch_size(
     compile_at: Callable[[int], Compiled],
     device: jax.Device,
@@ -115,7 +120,7 @@ def choose_batch_size(
         num_lanes: batches in flight.
         num_examples: no batch is larger than the dataset.
     """
-    size = _DEFAULT_BATCH_SIZE.get(device.platform, _ACCELERATOR_BATCH_SIZE)
+    size = usual_batch_size(device)
     if num_examples is not None:
         # A power of two, so that small datasets of different lengths share programs.
         size = min(size, 1 << (-(-num_examples // num_shards) - 1).bit_length())

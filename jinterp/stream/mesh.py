@@ -101,6 +101,13 @@ def place(mesh: Mesh | None, params: Params) -> Placement:
     return Placement(automatic, axes)
 
 
+def local_mesh() -> Mesh | None:
+    """The devices of this process where there are several processes."""
+    if jax.process_count() == 1:
+        return None
+    return Mesh(np.array(jax.local_devices()), (DATA_AXIS,))
+
+
 def _one_device(leaves: list[jax.Array]) -> list[jax.Device]:
     """The device that the parameters are on, else the default one."""
     if leaves:

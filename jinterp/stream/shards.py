@@ -99,5 +99,24 @@ def agree(num_examples: int | None, num_done: int, batch_size: int, placement: P
     return Shard(first_index, 1, int(lengths.sum()), num_batches)
 
 
+def own_part(num_examples: int | None) -> tuple[int, int | None]:
+    """The dataset index of this process's first example, and how many all have together."""
+    if jax.process_count() == 1:
+        return 0, num_examples
+    own = -1 if num_examples is None else num_examples
+    lengths = multihost_utils.process_allgather(np.int32(own))
+    if (lengths < 0).any():
+        raise ValueError(
+            "`ds` does not tell its length on every process; expected parts that do, such as "
+            "arrays or sequences, since each process writes the rows of its own part."
+        )
+    return int(lengths[: jax.process_index()].sum()), int(lengths.sum())
+
+
+def wait_for_all_processes(what: str) -> None:
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
+
+
 def _padding(batch: Batch) -> Batch:
     return Batch(batch.x, batch.targets, np.zeros_like(batch.mask), batch.indices)
