@@ -23,7 +23,8 @@ import jinterp
 from benchmarks import by_hand
 from benchmarks.networks import Network, cnn
 from benchmarks.timing import machine, peak_resident_kib
-from jinterp.stream import memory, rows
+from jinterp.stream import memory
+from jinterp.stream.cut import Cut
 
 CASES = [(batch, steps) for batch in (1, 16, 64, 256) for steps in (10, 50, 200)]
 BUDGETS = (64, 16, 8)  # MiB, for 64 examples and 50 steps; one row a program needs 2.4
@@ -92,13 +93,13 @@ def run(way: str, batch: int, steps: int, budget: int) -> None:
 def with_jinterp(network: Network, x: jax.Array, targets: jax.Array, steps: int) -> dict[str, Any]:
     """Run, and look at the cut that was chosen."""
     cuts = []
-    fitting = rows._fitting
+    compile_cut = Cut.compile
 
-    def seen(cut: Any) -> Any:
-        cuts.append(fitting(cut))
-        return cuts[-1]
+    def seen(cut: Cut) -> Any:
+        cuts.append((cut, compile_cut(cut)))
+        return cuts[-1][1]
 
-    rows._fitting = seen
+    Cut.compile = seen
     values = jinterp.integrated_gradients(
         network.apply_fn, network.params, x, targets, num_steps=steps
     )

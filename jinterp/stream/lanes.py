@@ -116,25 +116,23 @@ class Pass:
                 lane.future.result()
                 lane.future = None
             except jax.errors.JaxRuntimeError as error:
-                self.make_smaller(lane, error)
+                self.make_smaller(len(lane.waiting[0][0].mask), error)
+                lane.waiting = deque(part for one in lane.waiting for part in self.parts(*one))
                 lane.future = self.pool.submit(lane.compute, self.step, self.run)
 
-    def make_smaller(self, lane: Lane, error: jax.errors.JaxRuntimeError) -> None:
-        """Halve the program, unless a lane that had the larger one has done it already."""
-        placement, too_large = self.run.placement, len(lane.waiting[0][0].mask)
-        lost = any(leaf.is_deleted() for leaf in jax.tree.leaves(lane.states))
-        cut = too_large // 2 >= placement.num_shards and placement.num_processes == 1
-        if lost or not cut or not memory.is_out_of_memory(error):
+    def make_smaller(self, too_large: int, error: jax.errors.JaxRuntimeError) -> None:
+        """Halve the program, unless that was done since the one that failed began."""
+        placement = self.run.placement
+        can_retry = too_large // 2 >= placement.num_shards and placement.num_processes == 1
+        if not can_retry or not memory.is_out_of_memory(error):
             raise error
         if self.size == too_large:
-            multiple = placement.num_shards
-            self.size = too_large // 2 // multiple * multiple
+            self.size = too_large // 2 // placement.num_shards * placement.num_shards
             warn(
                 f"the device ran out of memory with a batch of {too_large}; going on with "
                 f"programs for {self.size}."
             )
             self.step = self.plan.compile_at(self.size)
-        lane.waiting = deque(part for one in lane.waiting for part in self.parts(*one))
 
     def parts(self, batch: Batch, num_valid: int) -> list[tuple[Batch, int]]:
         """The batch in parts of the size that programs have by now; the last is padded."""
@@ -172,9 +170,14 @@ class Pass:
             _independent.add(key)
 
     def first_logits(self, batch: Batch) -> np.ndarray:
-        placed, _ = self.parts(self.run.placement.put_batch(batch), len(batch.mask))[0]
-        states = self.run.initial_states(*self.plan.abstract)
-        return local_rows(self.step(self.run.params, states, placed)[2])[0].astype(np.float64)
+        while True:
+            part, _ = self.parts(self.run.placement.put_batch(batch), len(batch.mask))[0]
+            states = self.run.initial_states(*self.plan.abstract)
+            try:
+                logits = self.step(self.run.params, states, part)[2]
+                return local_rows(logits)[0].astype(np.float64)
+            except jax.errors.JaxRuntimeError as error:
+                self.make_smaller(len(part.mask), error)
 
     def wait_for_all(self) -> None:
         for lane in self.lanes:

@@ -5,41 +5,20 @@ how many examples and points go into one program, and how many programs run side
 decided here.
 """
 
-import dataclasses
 import functools
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Literal
+from collections.abc import Hashable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.stages import Compiled
 
-from jinterp._trace import abstract, eval_shape, under_transform, warn
-from jinterp._types import AnyArray, Inputs, Params
-from jinterp.stream import memory
-from jinterp.stream.threads import side_by_side
-
-RowsFn = Callable[..., Any]
-"""`fn(static, params, rows, point) -> result`, all of `rows` and `result` `[batch, ...]`."""
-
-Kind = Literal["sum", "stack", "carry"]
+from jinterp._trace import under_transform
+from jinterp._types import Inputs, Params
+from jinterp.stream.cut import Call, Kind, RowsFn, run_fitting, usual_cut
+from jinterp.stream.cut import WithRows as WithRows
+from jinterp.stream.cut import is_sharded as is_sharded
 
 _config: Any = jax.config  # whose flags type checkers do not know
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class WithRows:
-    """Parameters together with arrays of the batch, which are cut as the inputs are.
-
-    Attributes:
-        params: parameters.
-        rows: a pytree of arrays `[batch, ...]`.
-    """
-
-    params: Params
-    rows: Inputs
 
 
 def map_rows(
@@ -74,65 +53,15 @@ def map_rows(
         initial: with `kind="carry"` the first, `[batch, ...]`.
         slice_size: at most so many examples in a slice; None chooses.
     """
-    call = _Call(fn, static, kind)
+    call = Call(fn, static, kind)
     initial = initial if kind == "carry" else None
     if under_transform((params, rows, points)) or _config.jax_disable_jit:
         return _traced(call, params, rows, points, initial)
     params, rows, initial = jax.tree.map(_on_device, (params, rows, initial))
-    cut = _usual_cut(call, params, rows, points, initial, slice_size)
-    if is_sharded((params, rows)):
-        return cut.run(functools.partial(_over_devices, call))
-    return _run_fitting(cut)
+    return run_fitting(usual_cut(call, params, rows, points, initial, slice_size))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Call:
-    """What is static in the program."""
-
-    fn: RowsFn
-    static: Hashable
-    kind: Kind
-
-    def __call__(self, params: Params, rows: Inputs, points: Any) -> Any:
-        """The result at each point, `[points, batch, ...]`."""
-        one = functools.partial(self.fn, self.static, params, rows)
-        if points is None:
-            return jax.tree.map(lambda leaf: leaf[None], one(None))
-        if len(jax.tree.leaves(points)[0]) == 1:  # a smaller program than vmap's
-            only = one(jax.tree.map(lambda leaf: leaf[0], points))
-            return jax.tree.map(lambda leaf: leaf[None], only)
-        return jax.vmap(one)(points)
-
-
-def _step(
-    call: _Call, params: Params, rows: Inputs, points: Any, valid: AnyArray, total: Any
-) -> Any:
-    """The total after some more points, or their results `[batch, points, ...]`.
-
-    A total of None is nothing yet.
-    """
-    if call.kind == "carry":
-        point = jax.tree.map(lambda leaf: leaf[0], points)
-        return call.fn(call.static, params, rows, point, total)
-    results = call(params, rows, points)
-    if call.kind == "stack":
-        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), results)
-    sums = jax.tree.map(functools.partial(_summed, valid), results)
-    return sums if total is None else jax.tree.map(jnp.add, total, sums)
-
-
-_over_devices = jax.jit(_step, static_argnames="call")  # donates nothing: totals come unsharded
-_on_one_device = jax.jit(_step, static_argnames="call", donate_argnames="total")
-
-
-def _summed(valid: AnyArray, results: AnyArray) -> AnyArray:
-    if len(results) == 1:
-        return results[0]
-    mask = valid.reshape(-1, *[1] * (results.ndim - 1))
-    return jnp.where(mask, results, jnp.zeros((), results.dtype)).sum(axis=0)
-
-
-def _traced(call: _Call, params: Params, rows: Inputs, points: Any, initial: Any) -> Any:
+def _traced(call: Call, params: Params, rows: Inputs, points: Any, initial: Any) -> Any:
     one = functools.partial(call.fn, call.static, params, rows)
     if call.kind == "carry":
         return jax.lax.scan(lambda carry, point: (one(point, carry), None), initial, points)[0]
@@ -148,218 +77,6 @@ def _traced(call: _Call, params: Params, rows: Inputs, points: Any, initial: Any
 
     rest = jax.tree.map(lambda leaf: leaf[1:], points)
     return jax.lax.scan(add, first, rest)[0]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Cut:
-    """One way to cut a computation."""
-
-    call: _Call
-    params: Params
-    rows: Inputs
-    points: Any
-    initial: Any
-    num_examples: int
-    num_points: int
-    slice_size: int
-    chunk: int
-    num_lanes: int
-
-    def run(self, program: Callable[..., Any]) -> Any:
-        """Compute every strand: some of the chunks of points for one slice, one after the other."""
-        groups = [self.chunks[n :: self.num_groups] for n in range(self.num_groups)]
-        strands = [(one, group) for one in self.slices for group in groups]
-        results = side_by_side(functools.partial(self.strand, program), strands, self.num_lanes)
-        by_slice = [
-            results[n : n + self.num_groups] for n in range(0, len(results), self.num_groups)
-        ]
-        if self.call.kind == "stack":
-            return _joined_stacks(by_slice, self.num_examples, self.num_points)
-        return _joined_sums(by_slice, self.num_examples)
-
-    def strand(self, program: Callable[..., Any], strand: tuple[Any, Any]) -> Any:
-        (params, rows, initial), chunks = strand
-        total = jax.tree.map(jnp.copy, initial)  # the program donates it
-        stacked = []
-        for chunk in chunks:
-            total = program(params, rows, *chunk, total)
-            if self.num_lanes > 1:
-                jax.block_until_ready(total)
-            if self.call.kind == "stack":
-                stacked.append(total)
-                total = None
-        return stacked or total
-
-    def compile(self) -> Compiled:
-        """The program, which JAX keeps for these shapes, devices and settings.
-
-        Compiled here and not by the first call, since other threads have settings of their own:
-        float64 and the precision of products are those of the caller.
-        """
-        params, rows, initial = self.slices[0]
-        return _on_one_device.lower(self.call, params, rows, *self.chunks[0], initial).compile()
-
-    def key(self, budget: int) -> int:
-        """What decides how it has to be cut further; a hash, so that no function is kept alive."""
-        arguments = abstract((self.params, self.rows, self.points, self.initial))
-        cut = self.call, self.slice_size, self.chunk, self.num_lanes
-        return hash((cut, arguments, budget))
-
-    @property
-    def is_finest(self) -> bool:
-        return self.chunk == 1 and self.slice_size == 1
-
-    def finer(self) -> "_Cut":
-        """With half of the points in a program, or of the examples where it has one point."""
-        if self.chunk > 1:
-            return dataclasses.replace(self, chunk=_divided(self.chunk, 2))
-        return dataclasses.replace(self, slice_size=_divided(self.slice_size, 2))
-
-    @property
-    def num_groups(self) -> int:
-        """In how many parts the points of a slice are computed side by side."""
-        if self.call.kind == "carry":
-            return 1
-        num_slices = _divided(self.num_examples, self.slice_size)
-        return min(_divided(self.num_lanes, num_slices), len(self.chunks))
-
-    @functools.cached_property
-    def slices(self) -> list[tuple[Params, Inputs, Any]]:
-        """Parts of the batch of one size; the last takes examples again to be full.
-
-        Each with what is added to first: zeros, where several calls of the program add up.
-        """
-        own = self.params.rows if isinstance(self.params, WithRows) else ()
-        parts = [(own, self.rows, self.initial)]
-        if self.slice_size != self.num_examples:
-            starts = range(0, self.num_examples, self.slice_size)
-            indices = [np.arange(n, n + self.slice_size) % self.num_examples for n in starts]
-            parts = [_taken(parts[0], each) for each in indices]
-        slices = [(self.with_rows(own), rows, initial) for own, rows, initial in parts]
-        if self.call.kind == "sum" and len(self.chunks) > self.num_groups:
-            params, rows, _ = slices[0]
-            results = eval_shape(self.call, params, rows, self.chunks[0][0])
-            zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), results)
-            return [(params, rows, zeros) for params, rows, _ in slices]
-        return slices
-
-    def with_rows(self, own: Any) -> Params:
-        if isinstance(self.params, WithRows):
-            return WithRows(self.params.params, own)
-        return self.params
-
-    @functools.cached_property
-    def chunks(self) -> list[tuple[Any, AnyArray]]:
-        """Parts of the points of one size, and which of them count."""
-        parts = []
-        for start in range(0, self.num_points, self.chunk):
-            indices = np.arange(start, start + self.chunk)
-            points = _taken(self.points, np.minimum(indices, self.num_points - 1))
-            parts.append((points, indices < self.num_points))
-        return parts
-
-
-def _usual_cut(
-    call: _Call, params: Params, rows: Inputs, points: Any, initial: Any, slice_size: int | None
-) -> _Cut:
-    """The cut that is fastest on the backend, whatever the memory."""
-    over_devices = is_sharded((params, rows))
-    device = _device(rows)
-    num_examples = len(jax.tree.leaves(rows)[0])
-    num_points = 1 if points is None else len(jax.tree.leaves(points)[0])
-    lanes = 1 if over_devices else memory.num_row_lanes(device)
-    most = num_examples if over_devices else memory.rows_per_program(device)
-    size = _even(num_examples, slice_size or min(most, _divided(num_examples, lanes)))
-    num_groups = _divided(lanes, _divided(num_examples, size))
-    chunk = (
-        1 if call.kind == "carry" else min(max(1, most // size), _divided(num_points, num_groups))
-    )
-    return _Cut(call, params, rows, points, initial, num_examples, num_points, size, chunk, lanes)
-
-
-def _run_fitting(cut: _Cut) -> Any:
-    """Run the cut made finer until its program fits the memory, as foreseen and as it turns out."""
-    budget = memory.rounded_budget(_device(cut.rows))
-    key = cut.key(budget)
-    known = key in _sizes_that_fit
-    if known:
-        slice_size, chunk = _sizes_that_fit[key]
-        cut = dataclasses.replace(cut, slice_size=slice_size, chunk=chunk)
-    while True:
-        program = cut.compile()
-        if known or cut.is_finest or memory.fits(program, budget, cut.num_lanes):
-            try:
-                results = cut.run(program)
-                if not known:
-                    jax.block_until_ready(results)  # else it fails where nobody can mend it
-            except jax.errors.JaxRuntimeError as error:
-                if cut.is_finest or not memory.is_out_of_memory(error):
-                    raise
-                _tell(cut)
-            else:
-                _sizes_that_fit[key] = cut.slice_size, cut.chunk
-                return results
-        cut, known = cut.finer(), False
-
-
-def _tell(cut: _Cut) -> None:
-    finer = cut.finer()
-    warn(
-        f"the device ran out of memory with programs of {cut.slice_size * cut.chunk} examples or "
-        f"points; going on with {finer.slice_size * finer.chunk}."
-    )
-
-
-_sizes_that_fit: dict[int, tuple[int, int]] = {}  # asking a program for its memory is slow
-
-
-def _device(rows: Inputs) -> jax.Device:
-    return min(jax.tree.leaves(rows)[0].devices(), key=lambda each: each.id)
-
-
-def is_sharded(tree: Any) -> bool:
-    """Whether an array is on several devices; then one program spans them all."""
-    return any(len(leaf.devices()) > 1 for leaf in jax.tree.leaves(tree))
-
-
-def _divided(a: int, b: int) -> int:
-    return -(-a // b)
-
-
-def _even(total: int, most: int) -> int:
-    """The size of parts of at most `most` that are about equal."""
-    return _divided(total, _divided(total, most))
-
-
-@jax.jit
-def _taken(tree: Any, indices: AnyArray) -> Any:
-    return jax.tree.map(lambda leaf: leaf[indices], tree)
-
-
-@functools.partial(jax.jit, static_argnames="num_examples")
-def _joined_sums(by_slice: Sequence[Sequence[Any]], num_examples: int) -> Any:
-    sums = [functools.reduce(functools.partial(jax.tree.map, jnp.add), parts) for parts in by_slice]
-    return _concatenated(sums, num_examples)
-
-
-@functools.partial(jax.jit, static_argnames=("num_examples", "num_points"))
-def _joined_stacks(
-    by_slice: Sequence[Sequence[Sequence[Any]]], num_examples: int, num_points: int
-) -> Any:
-    """Groups hold every so many chunks; put them back in order."""
-    stacks = []
-    for groups in by_slice:
-        longest = max(map(len, groups))
-        ordered = [group[n] for n in range(longest) for group in groups if n < len(group)]
-        joined = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *ordered)
-        stacks.append(jax.tree.map(lambda leaf: leaf[:, :num_points], joined))
-    return _concatenated(stacks, num_examples)
-
-
-def _concatenated(parts: Sequence[Any], num_examples: int) -> Any:
-    if len(parts) == 1:
-        return parts[0]
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:num_examples], *parts)
 
 
 def _on_device(leaf: Any) -> jax.Array:

@@ -102,8 +102,7 @@ class Run(NamedTuple):
 @functools.partial(
     jax.jit,
     static_argnames=("apply_fn", "reducers", "preprocess", "placement"),
-    donate_argnames="states",
-)
+)  # donates nothing: a step that runs out of memory is computed again from the same states
 def _step(
     apply_fn: ApplyFn,
     reducers: Reducers,

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import jinterp
 from jinterp._trace import eval_shape
-from jinterp.stream import memory, rows
+from jinterp.stream import cut as cuts
+from jinterp.stream import memory
 from jinterp.stream.rows import WithRows, map_rows
 from tests.problems import count_compiles
 
@@ -146,19 +148,44 @@ def test_temporaries_stay_under_the_budget(
     num_examples: int, num_points: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     budget, taken = 8 * ONE_ROW, []
-    compile_cut = rows._Cut.compile
+    compile_cut = cuts.Cut.compile
 
     def compiled(cut: Any) -> Any:
         program = compile_cut(cut)
         taken.append(memory._temporary_bytes(program) * cut.num_lanes)
         return program
 
-    monkeypatch.setattr(rows._Cut, "compile", compiled)
+    monkeypatch.setattr(cuts.Cut, "compile", compiled)
     args = (hungry, WIDTH, PARAMS, examples(num_examples), positions(num_points))
     expected = map_rows(*args)
     monkeypatch.setattr(memory, "budget_of", lambda device: budget)
     found = map_rows(*args)
     assert taken[-1] <= budget
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("num_devices", "num_examples"), [(2, 40), (4, 60), (4, 64)])
+def test_temporaries_stay_under_the_budget_on_each_device(
+    num_devices: int, num_examples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget, cut_to = 8 * ONE_ROW, []
+    compile_cut = cuts.Cut.compile
+
+    def compiled(cut: Any) -> Any:
+        program = compile_cut(cut)
+        cut_to.append((cut.slice_size, memory._temporary_bytes(program)))
+        return program
+
+    monkeypatch.setattr(cuts.Cut, "compile", compiled)
+    mesh = jax.make_mesh((num_devices,), ("data",), devices=jax.devices()[:num_devices])
+    x = jax.device_put(examples(num_examples), jax.NamedSharding(mesh, jax.P("data")))
+    expected = map_rows(hungry, WIDTH, PARAMS, examples(num_examples), positions(3))
+    with jinterp.memory_budget(num_bytes=budget):
+        found = map_rows(hungry, WIDTH, PARAMS, x, positions(3))
+    size, taken = cut_to[-1]
+    assert taken <= budget
+    assert num_devices <= size < num_examples
+    assert size % num_devices == 0
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
@@ -177,8 +204,8 @@ def test_slices_share_a_program(cut: Any) -> None:
     map_rows(one_point, 4, PARAMS, examples(4), positions(3))
     steps = []
     with pytest.MonkeyPatch.context() as patch:
-        compile_cut = rows._Cut.compile
-        patch.setattr(rows._Cut, "compile", lambda cut: steps.append(compile_cut(cut)) or steps[-1])
+        compile_cut = cuts.Cut.compile
+        patch.setattr(cuts.Cut, "compile", lambda cut: steps.append(compile_cut(cut)) or steps[-1])
         map_rows(one_point, 4, PARAMS, examples(7), positions(5))
     (step,) = steps
     assert step.in_avals[0][1].shape == (2, FEATURES)
@@ -252,7 +279,7 @@ def test_what_depends_on_settings_is_asked_by_the_caller(
         threads.append(threading.get_ident())
         return eval_shape(*args)
 
-    monkeypatch.setattr(rows, "eval_shape", recorded)
+    monkeypatch.setattr(cuts, "eval_shape", recorded)
     for _ in range(8):
         map_rows(one_point, 2, PARAMS, examples(7), positions(4))
     assert set(threads) == {threading.get_ident()}
