@@ -50,8 +50,11 @@ def _found(apply_fn: ApplyFn, params: Params, x: Inputs) -> tuple[Program, list[
     return program, _softmaxes(program)
 
 
-def _batch_first(value: Any, larger: tuple[int, ...], batch: int, name: str) -> Any:
-    """`[batch, heads, queries, keys]`; the axis of the batch is the one that grows with it."""
+def _batch_first(value: Any, larger: Any, batch: Any, name: str) -> Any:
+    """`[batch, heads, queries, keys]`; the axis of the batch is the one that grows with it.
+
+    The size of the batch may be symbolic.
+    """
     axis = next(
         n for n, pair in enumerate(zip(value.shape, larger, strict=True)) if len(set(pair)) > 1
     )
