@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.export import Exported
 from jaxtyping import Array
 
+from jinterp import _check
 from jinterp._trace import abstract
 from jinterp._types import AnyArray, Inputs, Params
 from jinterp.model.adapt import Model
@@ -158,6 +159,7 @@ class ExportedApply(HoldsLayers):
 
     def number(self, name: str) -> int:
         """Which of the exported layers has the name."""
+        _check.is_layer_name(name)
         known = list(self.exported_layers.num_params) if self.exported_layers else []
         plain = [each.replace("/", ".") for each in known]
         if name.strip("/").replace("/", ".") in plain:
@@ -242,7 +244,8 @@ def _check_exported(exported: Exported) -> None:
             f"`exported` ({exported.fun_name}) takes {given}; expected (params, x), or (x,) with "
             "the parameters inside."
         )
-    if any(not leaf.shape for leaf in jax.tree.leaves(arguments[-1])):
+    inputs = jax.tree.leaves(arguments[-1])
+    if not inputs or not all(leaf.shape for leaf in inputs):
         raise ValueError(
             f"`exported` ({exported.fun_name}) takes {arguments[-1]}; expected inputs [batch, ...] "
             "as its last argument."
@@ -263,7 +266,8 @@ def _check_exported(exported: Exported) -> None:
 
 def _platform() -> str:
     """Where JAX computes what it is not told to compute elsewhere, as jax.export calls it."""
-    device = next(iter(jnp.zeros(()).devices()))
+    with jax.ensure_compile_time_eval():
+        device = next(iter(jnp.zeros(()).devices()))
     is_default = device.platform == jax.default_backend()
     return jax.export.default_export_platform() if is_default else device.platform
 
