@@ -5,6 +5,8 @@ from jinterp._types import Batch as Batch
 from jinterp.model import Model as Model
 from jinterp.model import from_linen as from_linen
 from jinterp.model import from_nnx as from_nnx
+from jinterp.model import from_exported as from_exported
+from jinterp.model import export_model as export_model
 from jinterp.model import layers as layers
 from jinterp.model import activations as activations
 from jinterp.model import tap as tap

@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from jinterp._types import ApplyFn, Inputs, Params, Score
 from jinterp.attribution._question import Question
-from jinterp.model.tap import Opened
+from jinterp.model.tap import open_layers
 
 
 class LayerSlopes(NamedTuple):
@@ -30,7 +30,7 @@ def layer_slopes(
     apply_fn: ApplyFn, score: Score, layer: str, params: Params, x: Inputs, target: Any
 ) -> LayerSlopes:
     """One forward pass, and a backward pass down to the layer."""
-    opened = Opened(apply_fn, params, x, (layer,))
+    opened = open_layers(apply_fn, params, x, (layer,))
     dtypes = {leaf.dtype.name for leaf in jax.tree.leaves(opened.shapes)}
     if not all(jnp.issubdtype(name, jnp.floating) for name in dtypes):
         raise TypeError(
@@ -49,7 +49,7 @@ def layer_slopes(
 
 def activation_of(apply_fn: ApplyFn, layer: str, params: Params, x: Inputs) -> Any:
     """The layer's output."""
-    opened = Opened(apply_fn, params, x, (layer,))
+    opened = open_layers(apply_fn, params, x, (layer,))
     return opened(opened.zeros(), params, x)[1][0]
 
 

@@ -14,7 +14,7 @@ from jinterp._types import ApplyFn, Inputs, Params
 from jinterp.attribution._layer import layer_slopes
 from jinterp.attribution._question import Question
 from jinterp.model.layers import Layer, layers
-from jinterp.model.tap import Opened
+from jinterp.model.tap import open_layers
 
 Grid = tuple[int, ...]
 
@@ -101,7 +101,7 @@ def _views(
 
 
 def _named(found: list[Layer], layer: str, apply_fn: ApplyFn, params: Params, x: Inputs) -> Layer:
-    Opened(apply_fn, params, x, (layer,))  # raises the error that names the layers near it
+    open_layers(apply_fn, params, x, (layer,))  # raises the error that names the layers near it
     plain = layer.strip("/").replace("/", ".")
     return next(each for each in found if each.name.replace("/", ".") == plain)
 

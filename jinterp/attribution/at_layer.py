@@ -12,7 +12,7 @@ from jinterp.attribution._layer import activation_of
 from jinterp.attribution._paths import baselines_of
 from jinterp.attribution._question import ask, default_of
 from jinterp.model import logit
-from jinterp.model.tap import Opened
+from jinterp.model.tap import open_layers
 from jinterp.stream.rows import WithRows, map_rows
 
 
@@ -91,7 +91,7 @@ class FromLayer:
     layer: str
 
     def __call__(self, params: WithRows, activation: Any) -> Array:
-        opened = Opened(self.apply_fn, params.params, params.rows, (self.layer,))
+        opened = open_layers(self.apply_fn, params.params, params.rows, (self.layer,))
         return opened.replaced((activation,), params.params, params.rows)
 
 

@@ -3,6 +3,8 @@
 from jinterp.model.adapt import Model as Model
 from jinterp.model.adapt import from_linen as from_linen
 from jinterp.model.adapt import from_nnx as from_nnx
+from jinterp.model.export_model import export_model as export_model
+from jinterp.model.exported import from_exported as from_exported
 from jinterp.model.layers import Layer as Layer
 from jinterp.model.layers import layers as layers
 from jinterp.model.score import channel as channel

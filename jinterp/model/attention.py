@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jinterp._types import ApplyFn, Inputs, Params
 from jinterp.model.layers import doubled, names
+from jinterp.model.opened import HoldsLayers
 from jinterp.model.program import Atom, Program, assembled, flatten, variables
 
 _REARRANGE = {
@@ -24,6 +25,8 @@ _REARRANGE = {
 
 def attention_probabilities(apply_fn: ApplyFn, params: Params, x: Inputs) -> dict[str, Any]:
     """By layer `[batch, heads, queries, keys]`: each softmax that a matrix product then reads."""
+    if isinstance(apply_fn, HoldsLayers):
+        return apply_fn.attention(params, x)
     program, found = _found(apply_fn, params, x)
     if not found:
         raise ValueError(
@@ -34,7 +37,7 @@ def attention_probabilities(apply_fn: ApplyFn, params: Params, x: Inputs) -> dic
     outputs = [variable for variable, _ in found]
     run = assembled(program, [], outputs, [step.eqn for step in program.steps])
     values = run(*jax.tree.leaves((params, x)))
-    batch = len(jax.tree.leaves(x)[0])
+    batch = jax.tree.leaves(x)[0].shape[0]
     return {
         name: _batch_first(value, other.aval.shape, batch, name)
         for (_, name), value, (other, _) in zip(found, values, larger, strict=True)
@@ -47,8 +50,11 @@ def _found(apply_fn: ApplyFn, params: Params, x: Inputs) -> tuple[Program, list[
     return program, _softmaxes(program)
 
 
-def _batch_first(value: Any, larger: tuple[int, ...], batch: int, name: str) -> Any:
-    """`[batch, heads, queries, keys]`; the axis of the batch is the one that grows with it."""
+def _batch_first(value: Any, larger: Any, batch: Any, name: str) -> Any:
+    """`[batch, heads, queries, keys]`; the axis of the batch is the one that grows with it.
+
+    The size of the batch may be symbolic.
+    """
     axis = next(
         n for n, pair in enumerate(zip(value.shape, larger, strict=True)) if len(set(pair)) > 1
     )

@@ -12,6 +12,7 @@ from flax import nnx
 
 from jinterp import _check
 from jinterp._types import ApplyFn, Inputs, Params
+from jinterp.model.opened import HoldsLayers
 from jinterp.model.program import Atom, Piece, Program, Scopes, flatten, variables
 
 _NEAR = 5
@@ -65,6 +66,8 @@ def layers(apply_fn: ApplyFn, params: Params, x: Inputs) -> list[Layer]:
     layers_0 (2, 4) float32 24
     layers_2 (2, 3) float32 15
     """
+    if isinstance(apply_fn, HoldsLayers):
+        return apply_fn.layers(params, x)
     program = larger = _whole(apply_fn, params, x)
     if program.vmapped:
         with contextlib.suppress(Exception):  # a model for one batch size only

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.extend.core as jex
@@ -14,6 +14,7 @@ from jaxtyping import Array
 
 from jinterp._types import AnyArray, ApplyFn, Inputs, Params
 from jinterp.model.layers import Place, batch_axes, batch_first, doubled, find, places
+from jinterp.model.opened import HoldsLayers, Opened
 from jinterp.model.program import Atom, Program, Scopes, assembled, flatten
 
 
@@ -25,8 +26,8 @@ class Tapped:
     layer: str
 
     def __call__(self, delta: AnyArray, params: Params, x: Inputs) -> tuple[Array, AnyArray]:
-        program = Opened(self.apply_fn, params, x, (self.layer,))
-        logits, (activation,) = program((delta,), params, x)
+        opened = open_layers(self.apply_fn, params, x, (self.layer,))
+        logits, (activation,) = opened((delta,), params, x)
         return logits, activation
 
 
@@ -98,16 +99,19 @@ def activations(
 def _activations(
     apply_fn: ApplyFn, names: tuple[str, ...], params: Params, x: Inputs
 ) -> tuple[AnyArray, ...]:
-    program = Opened(apply_fn, params, x, names)
-    return program(program.zeros(), params, x)[1]
+    opened = open_layers(apply_fn, params, x, names)
+    return opened(opened.zeros(), params, x)[1]
 
 
-class Opened:
-    """A traced model with some layers open.
+def open_layers(apply_fn: ApplyFn, params: Params, x: Inputs, names: Sequence[str]) -> Opened:
+    """A model with the layers of these names open, for inputs of these shapes."""
+    if isinstance(apply_fn, HoldsLayers):
+        return apply_fn.opened(params, x, names)
+    return Traced(apply_fn, params, x, names)
 
-    Attributes:
-        shapes: of the layers' outputs, `jax.ShapeDtypeStruct`s, in the order of the names.
-    """
+
+class Traced(Opened):
+    """A model whose layers are found in its trace."""
 
     def __init__(self, apply_fn: ApplyFn, params: Params, x: Inputs, names: Sequence[str]):
         self._program, self._places, self._treedef = _open(apply_fn, params, x, names)
@@ -121,35 +125,32 @@ class Opened:
             for place, axes in zip(self._places, self._axes, strict=True)
         )
 
-    def zeros(self) -> tuple[AnyArray, ...]:
-        """A delta for each layer that changes nothing."""
-        return jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), self.shapes)
-
-    def __call__(
-        self, deltas: tuple[AnyArray, ...], params: Params, x: Inputs
-    ) -> tuple[Any, tuple[AnyArray, ...]]:
-        """The logits, and each layer's output after its delta was added."""
-        return self._run(deltas, params, x, replace=False)
-
-    def replaced(self, values: tuple[AnyArray, ...], params: Params, x: Inputs) -> Any:
-        """The logits with these values in place of the layers' outputs."""
-        return self._run(values, params, x, replace=True)[0]
-
     def _run(
         self, given: tuple[AnyArray, ...], params: Params, x: Inputs, *, replace: bool
     ) -> tuple[Any, tuple[AnyArray, ...]]:
-        for each, shape in zip(given, self.shapes, strict=True):
-            _check(each, shape)
-        axes = list(itertools.chain(*self._axes))
-        leaves = [
-            jnp.moveaxis(jnp.asarray(each).astype(shape.dtype), 0, axis)
-            for each, shape, axis in zip(
-                jax.tree.leaves(given), jax.tree.leaves(self.shapes), axes, strict=True
-            )
-        ]
-        run = _perturbed(self._program, self._places, replace)
-        values = run(*jax.tree.leaves((params, x)), *leaves)
+        run = _perturbed(self._program, self._places, "replace" if replace else "add")
+        return self._computed(run, self._in_place(given), params, x)
+
+    def either(
+        self, is_replaced: Sequence[AnyArray], given: Sequence[AnyArray], params: Params, x: Inputs
+    ) -> tuple[Any, tuple[AnyArray, ...]]:
+        """As called, but a layer whose flag is set is replaced; flags are data, for one program."""
+        run = _perturbed(self._program, self._places, "either")
+        each = zip(is_replaced, self._places, strict=True)
+        flags = [flag for flag, place in each for _ in place.outputs]
+        return self._computed(run, [*flags, *self._in_place(tuple(given))], params, x)
+
+    def _in_place(self, given: tuple[AnyArray, ...]) -> list[AnyArray]:
+        """What is given, with the batch on the axis on which the program has it."""
+        axes = itertools.chain(*self._axes)
+        return list(map(jnp.moveaxis, jax.tree.leaves(given), itertools.repeat(0), axes))
+
+    def _computed(
+        self, run: Callable[..., list[Any]], given: Sequence[AnyArray], params: Params, x: Inputs
+    ) -> tuple[Any, tuple[AnyArray, ...]]:
+        values = run(*jax.tree.leaves((params, x)), *given)
         num_outputs = len(self._program.outputs)
+        axes = itertools.chain(*self._axes)
         read = map(jnp.moveaxis, values[num_outputs:], axes, itertools.repeat(0))
         logits = jax.tree.unflatten(self._treedef, values[:num_outputs])
         return logits, jax.tree.unflatten(jax.tree.structure(self.shapes), read)
@@ -175,36 +176,41 @@ def _open(
     return program, found, jax.tree.structure(result)
 
 
+Kind = Literal["add", "replace", "either"]
+
+
 class _Delta(NamedTuple):
-    """An addition to a value as it leaves a layer."""
+    """A change to a value as it leaves a layer; the flag says whether it takes its place."""
 
     layer: Scopes
+    flag: Atom
     delta: Atom
     result: Atom
 
 
-def _perturbed(
-    program: Program, places: Sequence[Place], replace: bool
-) -> Callable[..., list[Any]]:
+def _perturbed(program: Program, places: Sequence[Place], kind: Kind) -> Callable[..., list[Any]]:
     """The program with an input for each output of the layers.
 
-    It is added as the output leaves the layer, or takes its place.
+    It is added as the output leaves the layer, or takes its place, or a flag for each, given
+    before them, decides.
     """
+    is_flag = jax.core.ShapedArray((), jnp.bool_)
     deltas: list[_Delta] = []
     leaving: dict[Atom, list[_Delta]] = {}
     for place in places:
         for output in place.outputs:
-            deltas.append(_Delta(place.scopes, jex.Var(output.aval), jex.Var(output.aval)))
+            delta, result = jex.Var(output.aval), jex.Var(output.aval)
+            deltas.append(_Delta(place.scopes, jex.Var(is_flag), delta, result))
             leaving.setdefault(output, []).append(deltas[-1])
     for each in leaving.values():
         each.sort(key=lambda delta: -len(delta.layer))  # the innermost layer is left first
 
     def read(atom: Atom, scopes: Scopes) -> Atom:
         """A value as it is seen in these scopes: a layer's own parts see it without the delta."""
-        for layer, _, result in [] if isinstance(atom, jex.Literal) else leaving.get(atom, []):
-            if scopes[: len(layer)] == layer:
+        for each in [] if isinstance(atom, jex.Literal) else leaving.get(atom, []):
+            if scopes[: len(each.layer)] == each.layer:
                 break
-            atom = result
+            atom = each.result
         return atom
 
     equations = []
@@ -212,37 +218,35 @@ def _perturbed(
         arguments = [read(atom, step.scopes) for atom in step.eqn.invars]
         equations.append(step.eqn.replace(invars=arguments))
         for current in step.eqn.outvars:
-            for _, delta, result in leaving.get(current, []):
-                if not replace:
-                    equations.append(_addition(current, delta, result))
-                current = result
-    inputs = [each.result if replace else each.delta for each in deltas]
+            for change in leaving.get(current, []):
+                equations += _change(kind, current, change)
+                current = change.result
+    inputs = [each.result if kind == "replace" else each.delta for each in deltas]
+    inputs = [*(each.flag for each in deltas if kind == "either"), *inputs]
     outputs = [*(read(atom, ()) for atom in program.outputs), *(each.result for each in deltas)]
     return assembled(program, inputs, outputs, equations)
 
 
-def _addition(a: Atom, b: Atom, result: Atom) -> Any:
-    shape = jax.ShapeDtypeStruct(a.aval.shape, a.aval.dtype)
-    (equation,) = jax.make_jaxpr(jax.lax.add)(shape, shape).jaxpr.eqns
-    return equation.replace(invars=[a, b], outvars=[result])
+def _change(kind: Kind, value: Atom, change: _Delta) -> list[Any]:
+    """The equations that make the result of a change to a value."""
+    _, flag, delta, result = change
+    if kind == "replace":
+        return []
+    if kind == "add":
+        return [_equation(jax.lax.add, [value, delta], result)]
+    total = jex.Var(result.aval)
+    return [
+        _equation(jax.lax.add, [value, delta], total),
+        _equation(jax.lax.select_n, [flag, total, delta], result),
+    ]
+
+
+def _equation(function: Callable[..., Any], arguments: list[Atom], result: Atom) -> Any:
+    shapes = [jax.ShapeDtypeStruct(each.aval.shape, each.aval.dtype) for each in arguments]
+    (equation,) = jax.make_jaxpr(function)(*shapes).jaxpr.eqns
+    return equation.replace(invars=arguments, outvars=[result])
 
 
 def _as_one(values: Sequence[Any]) -> Any:
     """A layer's only output, or the tuple of them."""
     return values[0] if len(values) == 1 else tuple(values)
-
-
-def _check(delta: Any, shape: Any) -> None:
-    found, expected = jax.tree.map(jnp.shape, delta), jax.tree.map(lambda s: s.shape, shape)
-    if found != expected:
-        raise ValueError(
-            f"`delta` has the shape {found}; the layer's output has {expected}. "
-            "Use jnp.zeros of that shape to read the layer unchanged."
-        )
-    for each, output in zip(jax.tree.leaves(delta), jax.tree.leaves(shape), strict=True):
-        dtype = jnp.result_type(each)
-        if jnp.issubdtype(dtype, jnp.inexact) > jnp.issubdtype(output.dtype, jnp.inexact):
-            raise ValueError(
-                f"`delta` is {dtype}; the layer's output is {output.dtype}. "
-                "Give integers: a layer of integers has no gradient."
-            )

@@ -36,7 +36,7 @@ def apply_fn(params: Any, x: jax.Array) -> jax.Array:
 
 def attention_fn(params: Any, x: jax.Array) -> jax.Array:
     """The same with attention among the places."""
-    tokens = x.reshape(len(x), -1, 1, x.shape[-1])
+    tokens = x.reshape(x.shape[0], -1, 1, x.shape[-1])
     attention = jax.nn.softmax(jnp.einsum("bqhd,bkhd->bhqk", tokens, tokens))
     mixed = jnp.einsum("bhqk,bkhd->bqhd", attention, tokens)
     return apply_fn(params, mixed.reshape(x.shape))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jinterp
-from jinterp.model.tap import Opened
+from jinterp.model.tap import open_layers
 from tests import networks
 from tests.problems import count_compiles
 
@@ -242,7 +242,7 @@ def test_deltas_at_a_block_and_its_last_part_add_up() -> None:
         ("block/last", "block"): (inner, outer),
         ("block", "block/last"): (outer, inner),
     }.items():
-        logits, read = Opened(*model, ROWS, names)(deltas, model.params, ROWS)
+        logits, read = open_layers(*model, ROWS, names)(deltas, model.params, ROWS)
         found = dict(zip(names, read, strict=True))
         tapped = jinterp.tap(model.apply_fn, "block")
         expected, moved = tapped(inner + outer, model.params, ROWS)
