@@ -46,6 +46,36 @@ def test_a_mesh_of_two_devices(case: Case) -> None:
     assert_close(case(params, x), case())
 
 
+SHARDED = {
+    "conv": PartitionSpec(None, "model"),
+    "bias": PartitionSpec("model"),
+    "head": PartitionSpec("model", None),
+}
+
+
+@every(CASES)
+def test_parameters_sharded_over_the_devices(case: Case) -> None:
+    """No device holds the model: two halves of it, for two halves of the batch."""
+    mesh = jax.make_mesh((2, 2), ("data", "model"), (AxisType.Auto,) * 2)
+    assert_close(case(*on(mesh)), case())
+
+
+@every([case for case in CASES if case.name in ("gradient", "conductance", "grad_cam")])
+def test_parameters_sharded_over_four_devices(case: Case) -> None:
+    mesh = jax.make_mesh((1, 4), ("data", "model"), (AxisType.Auto,) * 2)
+    params, x = on(mesh)
+    assert {leaf.addressable_shards[0].data.size for leaf in params.values()} == {2, 1, 3}
+    assert_close(case(params, x), case())
+
+
+def on(mesh: jax.sharding.Mesh) -> tuple[dict[str, jax.Array], jax.Array]:
+    params = {
+        name: jax.device_put(leaf, NamedSharding(mesh, SHARDED[name]))
+        for name, leaf in PARAMS.items()
+    }
+    return params, jax.device_put(X, NamedSharding(mesh, PartitionSpec("data")))
+
+
 @every(CASES)
 def test_float64(case: Case) -> None:
     """In threads too, to which JAX's context does not reach."""

@@ -1,0 +1,5 @@
+"""`python -m jinterp.cli`."""
+
+from jinterp.cli import main
+
+main()

@@ -1,0 +1,134 @@
+"""A model and a dataset that are named on the command line."""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+
+from jinterp._types import PreprocessFn
+from jinterp.data import Batches, batches
+from jinterp.data.folders import ImageFolder
+from jinterp.interpretation import ClassificationInterpretation
+from jinterp.model import Model
+from jinterp.model.checkpoint import restore_params
+
+
+class Data(NamedTuple):
+    """A dataset named on the command line.
+
+    Attributes:
+        ds: what `batches` takes.
+        class_names: the names that the data itself gives.
+    """
+
+    ds: Any
+    class_names: list[str] | None
+
+
+def data_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What `evaluate` and `report` share."""
+    options = [
+        click.option(
+            "--model",
+            "model_path",
+            required=True,
+            metavar="PACKAGE.MODULE:FACTORY",
+            help="A function without arguments that returns a jinterp.Model.",
+        ),
+        click.option("--checkpoint", help="Parameters: an Orbax folder, .msgpack or .npz."),
+        click.option(
+            "--data",
+            required=True,
+            metavar="DATA",
+            help="A .npz, a folder with a subfolder of images a class, or tfds:NAME[:SPLIT].",
+        ),
+        click.option("--inputs", help="The key of the inputs, where it is not a usual one."),
+        click.option("--targets", help="The key of the labels, where it is not a usual one."),
+        click.option("--class-names", help="Names of the classes, separated by commas."),
+        click.option("--batch-size", type=click.IntRange(min=1), help="Default: by memory."),
+        click.option("--image-size", type=click.IntRange(min=1), help="Resize a folder's images."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def interpret(
+    *,
+    model_path: str,
+    checkpoint: str | None,
+    data: str,
+    inputs: str | None,
+    targets: str | None,
+    class_names: str | None,
+    batch_size: int | None,
+    image_size: int | None,
+    preprocess: PreprocessFn | None = None,
+) -> ClassificationInterpretation:
+    model = load_model(model_path)
+    if checkpoint:
+        model = model._replace(params=restore_params(checkpoint, model.params))
+    loaded = load_data(data, image_size)
+    ds: Batches = batches(
+        loaded.ds, batch_size, inputs=inputs, targets=targets, preprocess=preprocess
+    )
+    names = class_names.split(",") if class_names else loaded.class_names
+    return ClassificationInterpretation.from_model(*model, ds, class_names=names)
+
+
+def load_model(path: str) -> Model:
+    """The `Model` that the factory `package.module:factory` returns; the module may be here."""
+    module_name, _, factory_name = path.partition(":")
+    if not factory_name:
+        raise click.UsageError(f"--model is {path!r}; expected package.module:factory.")
+    sys.path.insert(0, os.getcwd())
+    try:
+        factory = getattr(importlib.import_module(module_name), factory_name)
+    except (ImportError, AttributeError) as error:
+        raise click.UsageError(f"--model {path!r} cannot be imported: {error}.") from error
+    model = factory()
+    if not (isinstance(model, tuple) and len(model) == 2 and callable(model[0])):
+        raise click.UsageError(
+            f"--model {path!r} returned a {type(model).__name__}; expected a "
+            "jinterp.Model(apply_fn, params), such as jinterp.from_linen(module, variables)."
+        )
+    return Model(*model)
+
+
+def load_data(spec: str, image_size: int | None) -> Data:
+    """A dataset from a .npz file, an image folder, or tfds:NAME[:SPLIT]."""
+    if spec.startswith("tfds:"):
+        return _tfds(*spec.removeprefix("tfds:").partition(":")[::2])
+    path = Path(spec)
+    if path.is_dir():
+        folder = ImageFolder(path, size=image_size)
+        return Data(folder, folder.class_names)
+    if not path.exists():
+        raise click.UsageError(f"--data {spec!r} does not exist.")
+    if path.suffix != ".npz":
+        raise click.UsageError(f"--data {spec!r} is no .npz file, folder or tfds:NAME.")
+    with np.load(path) as arrays:
+        ds = dict(arrays)
+    names = ds.pop("class_names", None)
+    return Data(ds, None if names is None else [str(name) for name in names])
+
+
+def _tfds(name: str, split: str) -> Data:
+    """A prepared tfds dataset: array_record without TensorFlow where it can be, else tf.data."""
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise click.UsageError(f"{error}. Install it: pip install 'jinterp[tfds]'.") from error
+    builder = tfds.builder(name)
+    split = split or "test"
+    if str(builder.info.file_format).lower().endswith("array_record"):
+        ds = builder.as_data_source(split=split)
+    else:
+        ds = builder.as_dataset(split=split)
+    features = dict(builder.info.features)
+    return Data(ds, getattr(features.get("label"), "names", None))
