@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinterp._functions import name_of
-from jinterp._trace import eval_shape, under_transform
+from jinterp._trace import eval_shape, held_here, under_transform
 from jinterp._types import AnyArray, ApplyFn, Inputs, LossFn, Params
 
 _WHOLE_VARIABLES = (
@@ -99,7 +99,7 @@ def target_in_range(target: Any, num_classes: int) -> None:
     """The classes to explain exist; under a transform their values are not known."""
     if isinstance(target, jax.core.Tracer):
         return
-    target = np.atleast_1d(target)
+    target = np.atleast_1d(held_here(target))
     is_one_hot = target.ndim == 2 and 2 < target.shape[1] == num_classes
     if is_one_hot and (np.sort(target, axis=1) == np.eye(num_classes)[-1]).all():
         raise ValueError(

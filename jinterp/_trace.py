@@ -1,4 +1,4 @@
-"""Whether values can be looked at, what shapes a function returns, and who called."""
+"""Whether and which values can be looked at, what shapes a function returns, and who called."""
 
 import functools
 import sys
@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.extend.core as jex
+import numpy as np
 
 
 def _state() -> Any:
@@ -58,6 +59,14 @@ def _eval_shape(
     fn: Callable[..., Any], settings: Hashable, treedef: Any, leaves: tuple[Any, ...]
 ) -> Any:
     return jax.eval_shape(fn, *jax.tree.unflatten(treedef, leaves))
+
+
+def held_here(array: Any) -> np.ndarray:
+    """An array on the host; of one over several processes the rows that this one holds."""
+    if getattr(array, "is_fully_addressable", True):
+        return np.asarray(array)
+    parts = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
+    return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])
 
 
 def settings() -> Hashable:

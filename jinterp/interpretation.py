@@ -70,6 +70,7 @@ class ClassificationInterpretation:
         loss_fn: LossFn = cross_entropy,
         mesh: Mesh | None = None,
         progress: bool | None = None,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
     ) -> "ClassificationInterpretation":
         """Run the pass.
 
@@ -81,6 +82,8 @@ class ClassificationInterpretation:
             loss_fn: `loss_fn(logits, targets) -> [batch]`.
             mesh: the devices to cut batches over.
             progress: show a progress bar; None shows one for a long pass in a terminal.
+            checkpoint_dir: a folder where the pass is saved as it goes; the same call after a stop
+                goes on from there.
         """
         dataset = batches(ds)
         found = evaluate(
@@ -91,6 +94,7 @@ class ClassificationInterpretation:
             class_names=class_names,
             mesh=mesh,
             progress=progress,
+            checkpoint_dir=checkpoint_dir,
         )
         return cls(found, dataset, Model(apply_fn, params))
 

@@ -1,6 +1,7 @@
-"""Real faults: processes that are killed, disks that are full, files that are cut short."""
+"""Real processes, several too, and real faults: kills, full disks, files that are cut short."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -20,6 +21,43 @@ def start(script: str, *arguments: str, before: Sequence[str] = ()) -> subproces
         text=True,
         env=ENVIRONMENT,
     )
+
+
+JOIN = """
+import sys
+import jax
+process, num_processes, port = map(int, sys.argv[1:4])
+jax.config.update("jax_num_cpu_devices", 4 // num_processes)
+jax.distributed.initialize(
+    f"localhost:{port}",
+    num_processes=num_processes,
+    process_id=process,
+    heartbeat_timeout_seconds=10,
+    shutdown_timeout_seconds=10,
+)
+"""
+
+
+def start_together(script: str, num: int, *arguments: str) -> list[subprocess.Popen[str]]:
+    """Processes of one run, with four devices together; the script finds `process`."""
+    port = str(free_port())
+    return [
+        start(JOIN + script, str(process), str(num), port, *arguments) for process in range(num)
+    ]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return listener.getsockname()[1]
+
+
+def outputs(processes: Sequence[subprocess.Popen[str]]) -> list[str]:
+    """What they print, where all end well."""
+    found = [process.communicate(timeout=180) for process in processes]
+    for process, (_, errors) in zip(processes, found, strict=True):
+        assert process.returncode == 0, errors[-3000:]
+    return [output for output, _ in found]
 
 
 def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool], seconds: int = 90) -> None:

@@ -249,6 +249,8 @@ def _independent(apply_fn: ApplyFn, params: Params, x: Inputs) -> None:
     """
     if under_transform((params, x)) or _check.num_examples(x) == 1:
         return
+    if not all(leaf.is_fully_addressable for leaf in jax.tree.leaves(x)):
+        return  # of several processes none holds the examples
     shapes = tuple(leaf.shape[1:] for leaf in jax.tree.leaves(x))
     key = hash(apply_fn), jax.tree.structure(params), shapes
     if key in _seen:

@@ -1,7 +1,8 @@
-"""The command line: `jinterp demo`, `jinterp evaluate`, `jinterp explain`, `jinterp report`."""
+"""The command line: `jinterp demo`, `evaluate`, `explain`, `explain-dataset`, `report`."""
 
 import functools
 import json
+import operator
 import os
 import sys
 import warnings
@@ -13,7 +14,9 @@ import numpy as np
 
 from jinterp import attribution, plot
 from jinterp import demo as demonstration
-from jinterp.cli.loading import data_options, interpret
+from jinterp._types import Explainer, PreprocessFn
+from jinterp.cli.loading import data_options, interpret, load
+from jinterp.cli.processes import distributed_options, is_first
 from jinterp.cli.summary import summary
 from jinterp.report import writable_folder
 
@@ -40,12 +43,18 @@ def demo(out: str) -> None:
 @data_options
 @click.option("--out", help="Folder for evaluation.json and predictions.npz.")
 @click.option("--json", "as_json", is_flag=True, help="Print the evaluation as JSON.")
+@click.option(
+    "--checkpoint-dir",
+    metavar="FOLDER",
+    help="Save the pass there as it goes; the same command goes on from it after a stop.",
+)
+@distributed_options
 def evaluate(out: str | None, as_json: bool, **options: Any) -> None:
     """Say where a model fails on a dataset."""
     folder = writable_folder(out) if out else None
     interpretation = interpret(**options)
     text = json.dumps(summary(interpretation.evaluation), indent=2)
-    if folder:
+    if folder and is_first():
         (folder / "evaluation.json").write_text(text + "\n")
         predictions = interpretation.evaluation.predictions
         np.savez_compressed(folder / "predictions.npz", **predictions._asdict())
@@ -97,13 +106,8 @@ def explain(
     Writes explanations.png, and explanations.npz with the values.
     """
     folder = writable_folder(out)
-    explainer = _EXPLAINERS[method]
-    if layer is not None:
-        if explainer not in _MAPS:
-            raise click.UsageError(f"--layer is for class activation maps, not for {method}.")
-        explainer = functools.partial(explainer, layer=layer)
+    explainer, preprocess = _explainer(method, layer)
     chosen = None if indices is None else _numbers(indices)
-    preprocess = None if explainer in _MAPS or layer else _as_float
     interpretation = interpret(**options, preprocess=preprocess)
     if chosen is None:
         top = min(top, interpretation.evaluation.num_examples)
@@ -117,6 +121,50 @@ def explain(
     figure = interpretation.plot_explanations(chosen, found)
     (folder / "explanations.png").write_bytes(plot.png(figure))
     click.echo(f"{method} of {len(chosen)} examples: {folder / 'explanations.png'}")
+
+
+@cli.command(name="explain-dataset")
+@data_options
+@click.option(
+    "--method",
+    type=click.Choice(list(_EXPLAINERS)),
+    default="integrated_gradients",
+    show_default=True,
+)
+@click.option("--layer", help="Where a class activation map lies. Default: the last in space.")
+@click.option("--labels", is_flag=True, help="Explain the label and not the predicted class.")
+@click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float32")
+@click.option("--resume", is_flag=True, help="Go on with what is in --out.")
+@click.option("--out", required=True, metavar="FOLDER", help="A Zarr v3 group to write.")
+@distributed_options
+def explain_dataset(
+    method: str,
+    layer: str | None,
+    labels: bool,
+    dtype: str,
+    resume: bool,
+    out: str,
+    class_names: str | None,
+    **options: Any,
+) -> None:
+    """Explain every example of a dataset, and write the values to a Zarr group."""
+    explainer, preprocess = _explainer(method, layer)
+    loaded = load(**options, preprocess=preprocess)
+    target = operator.attrgetter("targets") if labels else None
+    written = attribution.explain_dataset(
+        explainer, *loaded.model, loaded.ds, out=out, target=target, dtype=dtype, resume=resume
+    )
+    click.echo(f"{method}: {written}")
+
+
+def _explainer(method: str, layer: str | None) -> tuple[Explainer, PreprocessFn | None]:
+    """An explainer by its name, and what makes floats of integer images where it needs them."""
+    explainer = _EXPLAINERS[method]
+    if layer is None:
+        return explainer, None if explainer in _MAPS else _as_float
+    if explainer not in _MAPS:
+        raise click.UsageError(f"--layer is for class activation maps, not for {method}.")
+    return functools.partial(explainer, layer=layer), None
 
 
 def _numbers(text: str) -> list[int]:

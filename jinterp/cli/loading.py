@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+import jax
 import numpy as np
 
 from jinterp._types import PreprocessFn
@@ -52,6 +53,11 @@ def data_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--class-names", help="Names of the classes, separated by commas."),
         click.option("--batch-size", type=click.IntRange(min=1), help="Default: by memory."),
         click.option("--image-size", type=click.IntRange(min=1), help="Resize a folder's images."),
+        click.option(
+            "--compilation-cache",
+            metavar="FOLDER",
+            help="Keep compiled programs there, for the next run.",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -60,25 +66,62 @@ def data_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def interpret(
     *,
+    class_names: str | None,
+    checkpoint_dir: str | None = None,
+    preprocess: PreprocessFn | None = None,
+    **options: Any,
+) -> ClassificationInterpretation:
+    """One pass over the data, with what `data_options` say."""
+    loaded = load(preprocess=preprocess, **options)
+    names = class_names.split(",") if class_names else loaded.class_names
+    return ClassificationInterpretation.from_model(
+        *loaded.model, loaded.ds, class_names=names, checkpoint_dir=checkpoint_dir
+    )
+
+
+class Loaded(NamedTuple):
+    """A model and the data of this process.
+
+    Attributes:
+        model: with the parameters of the checkpoint.
+        ds: all of the dataset, or the part of this process.
+        class_names: the names that the data itself gives.
+    """
+
+    model: Model
+    ds: Batches
+    class_names: list[str] | None
+
+
+def load(
+    *,
     model_path: str,
     checkpoint: str | None,
     data: str,
     inputs: str | None,
     targets: str | None,
-    class_names: str | None,
     batch_size: int | None,
     image_size: int | None,
+    compilation_cache: str | None,
     preprocess: PreprocessFn | None = None,
-) -> ClassificationInterpretation:
+) -> Loaded:
+    """What the options name."""
+    if compilation_cache:
+        keep_programs(compilation_cache)
     model = load_model(model_path)
     if checkpoint:
         model = model._replace(params=restore_params(checkpoint, model.params))
     loaded = load_data(data, image_size)
-    ds: Batches = batches(
-        loaded.ds, batch_size, inputs=inputs, targets=targets, preprocess=preprocess
-    )
-    names = class_names.split(",") if class_names else loaded.class_names
-    return ClassificationInterpretation.from_model(*model, ds, class_names=names)
+    ds = batches(loaded.ds, batch_size, inputs=inputs, targets=targets, preprocess=preprocess)
+    if jax.process_count() > 1:
+        ds = ds.part(jax.process_index(), jax.process_count())
+    return Loaded(model, ds, loaded.class_names)
+
+
+def keep_programs(folder: str) -> None:
+    """Keep every compiled program in a folder; JAX itself keeps those that took a second."""
+    jax.config.update("jax_compilation_cache_dir", str(Path(folder).absolute()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def load_model(path: str) -> Model:

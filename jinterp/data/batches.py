@@ -12,7 +12,7 @@ import numpy as np
 
 from jinterp._types import Batch, PreprocessFn
 from jinterp.data.items import Block, Keys
-from jinterp.data.sources import Indices, Source, no_such_example, open_source
+from jinterp.data.sources import Indices, Source, no_such_example, open_source, part_of
 
 DEFAULT_BATCH_SIZE = 64
 _MAX_INDEX = 2**31 - 1
@@ -36,6 +36,23 @@ class Batches:
     def num_examples(self) -> int | None:
         """How many examples there are, None where only a pass tells."""
         return self.source.num_examples
+
+    def part(self, number: int, num_parts: int) -> "Batches":
+        """One of several parts, as each process of a run gives one.
+
+        Where the length is known, parts are consecutive examples and differ by at most one;
+        where it is not, part p holds the examples p, p + n, p + 2n.
+
+        Args:
+            number: which one, from 0, such as `jax.process_index()`.
+            num_parts: how many there are, such as `jax.process_count()`.
+
+        Raises:
+            ValueError: there is no such part, or not an example for each.
+        """
+        if not 0 <= number < num_parts:
+            raise ValueError(f"`number` is {number}; expected 0 to {num_parts - 1}.")
+        return dataclasses.replace(self, source=part_of(self.source, number, num_parts))
 
     def take(self, indices: Indices) -> list[Any]:
         """The inputs of these examples, fetched again by dataset index, not preprocessed."""

@@ -64,6 +64,41 @@ def open_source(ds: Any, inputs: Keys = None, targets: Keys = None) -> Source:
     )
 
 
+def part_of(source: Source, number: int, num_parts: int) -> Source:
+    """One of so many parts: consecutive examples where the length is known, every so many else."""
+    total = source.num_examples
+    if total is None:
+        return source._replace(
+            blocks=lambda size, start: _skip(
+                _every(source.blocks(size * num_parts, 0), number, num_parts), start
+            )
+        )
+    if total < num_parts:
+        raise ValueError(
+            f"`ds` has {total} examples for {num_parts} parts; expected at least one in each."
+        )
+    first, stop = total * number // num_parts, total * (number + 1) // num_parts
+
+    def blocks(size: int, start: int) -> Iterator[Block]:
+        left = stop - first - start
+        for block in source.blocks(size, first + start) if left else ():
+            yield jax.tree.map(lambda leaf, left=left: leaf[:left], block)
+            left -= len(block.targets)
+            if left <= 0:
+                return
+
+    return source._replace(blocks=blocks, num_examples=stop - first)
+
+
+def _every(blocks: Iterator[Block], number: int, num_parts: int) -> Iterator[Block]:
+    position = 0
+    for block in blocks:
+        first = (number - position) % num_parts
+        position += len(block.targets)
+        if first < len(block.targets):
+            yield jax.tree.map(lambda leaf, first=first: leaf[first::num_parts], block)
+
+
 def no_such_example(indices: Iterable[int], num_examples: int) -> IndexError:
     return IndexError(
         f"`indices` holds {', '.join(map(str, indices))}; `ds` has {num_examples} examples, so "

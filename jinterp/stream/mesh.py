@@ -8,6 +8,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jinterp._trace import held_here
 from jinterp._types import Batch, Params
 
 DATA_AXIS = "data"
@@ -124,11 +125,4 @@ def gather_rows(rows: Any, placement: Placement) -> Any:
 
 def local_rows(rows: Any) -> Any:
     """The rows that this process holds, as NumPy arrays, in the order of the global batch."""
-    return jax.tree.map(_local, rows)
-
-
-def _local(array: jax.Array) -> np.ndarray:
-    if array.is_fully_addressable:
-        return np.asarray(array)
-    parts = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
-    return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])
+    return jax.tree.map(held_here, rows)
