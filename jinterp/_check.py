@@ -95,6 +95,15 @@ def is_differentiable(x: Inputs) -> None:
         )
 
 
+def is_on_this_host(name: str, x: Any) -> None:
+    """Something that decides by values sees all of them."""
+    if not all(getattr(leaf, "is_fully_addressable", True) for leaf in jax.tree.leaves(x)):
+        raise ValueError(
+            f"`x` is cut over several processes, and `{name}` decides by its values; expected "
+            "examples of this process. Give each process its own, or use integrated_gradients."
+        )
+
+
 def target_in_range(target: Any, num_classes: int) -> None:
     """The classes to explain exist; under a transform their values are not known."""
     if isinstance(target, jax.core.Tracer):

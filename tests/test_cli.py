@@ -16,6 +16,7 @@ import pytest
 from flax import serialization
 from PIL import Image
 
+from jinterp import read_explanations
 from jinterp.model.checkpoint import restore_params
 from tests.data import tiny
 from tests.problems import labelled_logits
@@ -290,3 +291,59 @@ def test_explain_says_what_was_wrong(images: Path, arguments: tuple, says: str) 
     assert run.returncode != 0
     assert says in " ".join(run.stderr.split())
     assert "Traceback" not in run.stderr
+
+
+def explain_dataset(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return jinterp(
+        folder, "explain-dataset", *OF_IMAGES[1:], "--method", "saliency", "--out", *arguments
+    )
+
+
+def test_explain_dataset_writes_a_store_and_goes_on_with_it(images: Path) -> None:
+    run = explain_dataset(images, "store")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == f"saliency: {images / 'store'}\n"
+    found = read_explanations(images / "store")
+    assert found.values.shape == (12, 6, 5, 1)
+    again = explain_dataset(images, "store")
+    assert again.returncode == 1
+    assert "which is not empty; expected a new folder" in again.stderr
+    assert explain_dataset(images, "store", "--resume").returncode == 0
+    other = explain_dataset(images, "store", "--resume", "--labels")
+    assert "their target is None, that of this call 'attrgetter'" in other.stderr
+
+
+def test_evaluate_goes_on_after_kill_9(folder: Path) -> None:
+    command = ["evaluate", "--model", "mine:make_slow", "--data", "data.npz", "--batch-size", "1"]
+    command += ["--checkpoint-dir", "kept", "--json"]
+    process = subprocess.Popen([*COMMAND, *command], cwd=folder, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (folder / "kept/states").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    command[2] = "mine:make"
+    done = jinterp(folder, *command)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["num_examples"] == 40
+
+
+def test_compiled_programs_are_kept(folder: Path) -> None:
+    command = ["evaluate", "--model", "mine:make", "--data", "data.npz", "--json"]
+    first = jinterp(folder, *command, "--compilation-cache", "programs")
+    kept = {path: path.stat().st_size for path in (folder / "programs").glob("*-cache")}
+    assert first.returncode == 0, first.stderr
+    assert kept
+    second = jinterp(folder, *command, "--compilation-cache", "programs")
+    assert second.stdout == first.stdout
+    assert {path: path.stat().st_size for path in (folder / "programs").glob("*-cache")} == kept
+
+
+def test_processes_that_cannot_join(folder: Path) -> None:
+    command = ["evaluate", "--model", "mine:make", "--data", "data.npz"]
+    alone = jinterp(folder, *command, "--distributed")
+    assert alone.returncode == 2
+    assert "give --coordinator HOST:PORT, --num-processes and --process-id." in alone.stderr
+    without = jinterp(folder, *command, "--num-processes", "2")
+    assert "--coordinator and its like are for --distributed." in without.stderr

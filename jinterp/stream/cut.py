@@ -196,8 +196,7 @@ class Cut:
     def weights(self) -> Params:
         """The parameters, on a mesh as the slices are."""
         params = self.params.params if isinstance(self.params, WithRows) else self.params
-        is_cut = self.multiple is not None and self.slice_size != self.num_examples
-        return automatic(params) if is_cut else params
+        return automatic(params) if self.slice_size != self.num_examples else params
 
     @functools.cached_property
     def chunks(self) -> list[tuple[Any, AnyArray]]:
@@ -291,12 +290,11 @@ def _num_shards(rows: Inputs) -> int:
 
 def _some(rows: Any, indices: np.ndarray) -> Any:
     """Some of the rows, on all devices that all of them are on."""
-    if not is_sharded(rows):
-        return _taken(rows, indices)
     rows = automatic(rows)
-    return jax.tree.map(
-        lambda part, whole: jax.device_put(part, whole.sharding), _taken(rows, indices), rows
-    )
+    part = _taken(rows, indices)
+    if not is_sharded(rows):
+        return part
+    return jax.tree.map(lambda leaf, whole: jax.device_put(leaf, whole.sharding), part, rows)
 
 
 def automatic(tree: Any) -> Any:

@@ -189,6 +189,16 @@ def test_temporaries_stay_under_the_budget_on_each_device(
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def test_slices_of_what_is_on_an_explicit_mesh_of_one_device() -> None:
+    """As `jax.make_mesh` makes one."""
+    mesh = jax.make_mesh((1,), ("data",), devices=jax.devices()[:1])
+    x = jax.device_put(examples(40), jax.NamedSharding(mesh, jax.P("data")))
+    params = jax.device_put(PARAMS, jax.NamedSharding(mesh, jax.P()))
+    found = map_rows(one_point, 2, params, x, positions(3))
+    expected = map_rows(one_point, 2, PARAMS, examples(40), positions(3))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), found, expected)
+
+
 def test_nothing_is_compiled_for_another_batch_of_the_shape() -> None:
     call = functools.partial(map_rows, one_point, 3, PARAMS)
     call(examples(5), positions(4))
