@@ -171,7 +171,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def _panel(ax: Axes, rows: dict[int, dict[str, Any]]) -> None:
-    ax.axvline(1, color=OURS, linewidth=1.5, label="jinterp", zorder=1)
+    ax.axvline(1, color=OURS, linewidth=1.5, label="jinterp, and its time", zorder=1)
     peers = {place: row["peer_ratio"] for place, row in rows.items() if row["peer"]}
     limits = {place: 1 / row["limit_ratio"] for place, row in rows.items()}
     for place, ratio in peers.items():
@@ -196,13 +196,11 @@ def _panel(ax: Axes, rows: dict[int, dict[str, Any]]) -> None:
         ax.annotate(
             duration(row["seconds"]),
             (1, place),
-            xycoords=("axes fraction", "data"),
-            xytext=(-3, 0),
+            xytext=(4, -5),
             textcoords="offset points",
-            ha="right",
-            va="center",
-            fontsize=7,
-            color="#666666",
+            va="top",
+            fontsize=7.5,
+            color="#555555",
         )
     ax.set_xscale("log", base=2)
     ax.xaxis.set_major_locator(FixedLocator([0.25, 0.5, 1, 2, 4, 8]))
