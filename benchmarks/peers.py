@@ -76,7 +76,10 @@ class Peer:
             )
         }
 
-    def integrated_gradients(self, num_steps: int = rows.NUM_STEPS) -> Programs:
+    def integrated_gradients(self) -> Programs:
+        return self._integrated_gradients(rows.NUM_STEPS)
+
+    def _integrated_gradients(self, num_steps: int) -> Programs:
         explainer = IntegratedGradients(self.model)
 
         def program(size: int) -> np.ndarray:
@@ -94,7 +97,7 @@ class Peer:
     def integrated_gradients_within(self) -> Programs:
         """As many midpoints for all as keep the tolerance, known beforehand."""
         num_steps = rows.fewest_steps(self.case, UNIFORM)
-        programs = self.integrated_gradients(num_steps)
+        programs = self._integrated_gradients(num_steps)
         return {f"{name}, {num_steps} midpoints": one for name, one in programs.items()}
 
     def smoothgrad(self) -> Programs:
