@@ -66,7 +66,7 @@ def smoothgrad(network: Network, key: jax.Array, num_samples: int, noise: float)
         axes = tuple(range(1, x.ndim))
         spread = x.max(axes, keepdims=True) - x.min(axes, keepdims=True)
         drawn = jax.random.normal(jax.random.split(own, 1)[0], x.shape[1:])
-        return slopes(params, x + noise * spread * drawn, targets)
+        return slopes(params, x + noise * drawn * spread, targets)
 
     return Work(
         summed(at),

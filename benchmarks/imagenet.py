@@ -127,6 +127,8 @@ def random_variables(module: nn.Module, shape: tuple[int, ...]) -> Any:
         name = path[-1].key
         if name in ("scale", "var"):
             values = rng.uniform(0.5, 1.5, leaf.shape)
+            if name == "scale" and path[-2].key == "bn3":
+                values = values / 5  # small at the end of a branch, as training leaves it
         elif name == "kernel":
             values = rng.normal(size=leaf.shape) / math.sqrt(math.prod(leaf.shape[:-1]))
         else:

@@ -16,7 +16,7 @@ from benchmarks import by_hand
 from benchmarks.networks import NETWORKS_AND_TINY, TINY, Network
 from benchmarks.shapes import Cut, Shape, Work
 
-TOLERANCE = 1e-3  # relative, L2, float32: a ReLU's gradient may jump by the last bit
+TOLERANCE = 5e-3  # relative, L2, float32: a ReLU's gradient jumps by the last bit of an input
 NUM_STEPS = 50
 NUM_SAMPLES, NOISE = 20, 0.15
 ADAPTIVE = 0.02
