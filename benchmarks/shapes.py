@@ -150,8 +150,8 @@ def shapes_of(work: Work, params: Any, num_examples: int) -> list[Shape]:
     if num_examples < CORES:
         shapes.append(Shape(num_examples))
     num_points = len(jax.tree.leaves(work.points)[0])
-    at_once = [num for num in (2, 5, 10, 16) if num * usual <= 80 and num < num_points]
-    return shapes + [Shape(usual, points=num) for num in at_once[-3:]]
+    at_once = [num for num in (4, 16) if num * usual <= 64 and num < num_points]
+    return shapes + [Shape(usual, points=num) for num in at_once]
 
 
 def _chunks(points: Any, num: int) -> Iterator[Any]:
