@@ -39,7 +39,7 @@ def first(row: Row, case: Case) -> dict[str, float | int]:
         begin = time.perf_counter()
         rows.waited(row.ours(case))
         seconds.append(time.perf_counter() - begin)
-    return {"compile_seconds": seconds[0] - seconds[1], "peak_bytes": _peak_bytes()}
+    return {"compile_seconds": max(0.0, seconds[0] - seconds[1]), "peak_bytes": _peak_bytes()}
 
 
 def _peak_bytes() -> int:

@@ -110,7 +110,8 @@ def plain(case: Case, parts: list[Part]) -> np.ndarray:
 
 def _evaluate(case: Case) -> Any:
     # As many batches as a pass over a whole dataset has, at the least: several for each core.
-    ds = jinterp.batches((np.asarray(case.x), np.asarray(case.targets)), min(64, len(case.x) // 4))
+    batch_size = max(1, min(64, len(case.x) // 4))
+    ds = jinterp.batches((np.asarray(case.x), np.asarray(case.targets)), batch_size)
     return jinterp.evaluate(*case.asked[:2], ds)
 
 
