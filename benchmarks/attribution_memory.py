@@ -9,7 +9,6 @@ its temporaries fit half of the free memory.
 """
 
 import argparse
-import functools
 import json
 import subprocess
 import sys
@@ -120,9 +119,9 @@ def with_jinterp(network: Network, x: jax.Array, targets: jax.Array, steps: int)
 
 def with_vmap(network: Network, x: jax.Array, targets: jax.Array, steps: int) -> dict[str, Any]:
     """All points at once, as the mistake goes."""
-    program = jax.jit(functools.partial(by_hand.add_vmapped, by_hand.gradient(network)))
-    arguments = network.params, x, targets, by_hand.midpoints(steps), jnp.zeros_like(x)
-    compiled = program.lower(*arguments).compile()
+    work = by_hand.integrated_gradients(network, steps)
+    arguments = network.params, (x, targets), work.points
+    compiled = jax.jit(work.fn).lower(*arguments).compile()
     temporaries = compiled.memory_analysis().temp_size_in_bytes
     fits = temporaries <= memory.budget_of(next(iter(x.devices())))
     if fits:

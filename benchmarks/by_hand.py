@@ -1,8 +1,7 @@
-"""Attribution written by hand in plain JAX, in every shape of which one may be the fastest."""
+"""The methods in plain JAX, as `benchmarks.shapes` cuts and runs them. None uses jinterp."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,165 +9,128 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.networks import Network
-
-Program = Callable[[], np.ndarray]
-Fn = Callable[..., jax.Array]
-"""`fn(params, x, targets) -> [batch, ...]`"""
-
-POOL = ThreadPoolExecutor(2)
-SLICE_SIZES = (4, 8, 16, 32)
-ONE = "by hand, one program for the batch"
-SCAN = "by hand, `lax.scan` over the points"
+from benchmarks.shapes import Work
 
 
-def total_logit(apply_fn: Fn, params: Any, x: jax.Array, targets: jax.Array) -> jax.Array:
+def total_logit(
+    apply_fn: Callable[..., Any], params: Any, x: jax.Array, targets: jax.Array
+) -> jax.Array:
     return jnp.take_along_axis(apply_fn(params, x), targets[:, None], axis=1).sum()
 
 
-def gradient(network: Network) -> Fn:
-    return jax.grad(functools.partial(total_logit, network.apply_fn), argnums=1)
+def slopes_of(apply_fn: Callable[..., Any]) -> Callable[..., Any]:
+    """`fn(params, x, targets)`: the gradient of the logit by the input."""
+    return jax.grad(functools.partial(total_logit, apply_fn), argnums=1)
 
 
-def grad_cam(network: Network) -> Fn:
-    def fn(params: Any, x: jax.Array, targets: jax.Array) -> jax.Array:
-        activation = network.features(params, x)
-        slopes = jax.grad(functools.partial(total_logit, network.head), argnums=1)(
-            params, activation, targets
-        )
-        weights = slopes.mean(axis=(1, 2), keepdims=True)
-        return jax.nn.relu((activation * weights).sum(-1))
+def summed(at: Callable[..., Any]) -> Callable[..., Any]:
+    """The sum over points of a function of one."""
+
+    def fn(params: Any, rows: Any, points: Any) -> Any:
+        if len(jax.tree.leaves(points)[0]) == 1:
+            return at(params, rows, jax.tree.map(lambda leaf: leaf[0], points))
+        return jax.vmap(functools.partial(at, params, rows))(points).sum(0)
 
     return fn
-
-
-def forward(network: Network) -> Fn:
-    return lambda params, x, targets: network.apply_fn(params, x)
-
-
-def shapes(fn: Fn, params: Any, x: jax.Array, targets: jax.Array) -> dict[str, Program]:
-    """The same function of a batch as programs of many shapes, by their names."""
-    jitted = jax.jit(fn)
-    programs: dict[str, Program] = {ONE: lambda: np.asarray(jitted(params, x, targets))}
-    for num_parts in (2, 4, 8):
-        if num_parts < len(x):
-            split = jax.jit(functools.partial(in_parts, fn, num_parts))
-            name = f"by hand, {num_parts} independent parts in one program"
-            programs[name] = functools.partial(_waited, split, params, x, targets)
-    for size in [each for each in SLICE_SIZES if each < len(x)]:
-        one = functools.partial(jitted, params)
-        name = f"by hand, slices of {size} in 2 threads"
-        programs[name] = functools.partial(in_threads, one, size, x, targets)
-        if size in (8, 16):
-            ahead = jitted.lower(params, x[:size], targets[:size]).compile()
-            one = functools.partial(ahead, params)
-            programs[f"{name}, compiled ahead"] = functools.partial(
-                in_threads, one, size, x, targets
-            )
-            closed = jax.jit(functools.partial(fn, params))
-            programs[f"{name}, weights as constants"] = functools.partial(
-                in_threads, closed, size, x, targets
-            )
-    return programs
-
-
-def path_shapes(
-    network: Network, x: jax.Array, targets: jax.Array, num_steps: int
-) -> dict[str, Program]:
-    """Integrated gradients from zero with midpoints, as programs of many shapes."""
-    params, positions = network.params, midpoints(num_steps)
-    step = jax.jit(functools.partial(add_points, gradient(network)), donate_argnums=4)
-    in_four = jax.jit(
-        functools.partial(add_points, functools.partial(in_parts, gradient(network), 4)),
-        donate_argnums=4,
-    )
-    vmapped = jax.jit(functools.partial(add_vmapped, gradient(network)), donate_argnums=4)
-
-    def loop(program: Fn, k: int, x: Any, targets: Any) -> np.ndarray:
-        return integral(program, params, x, targets, chunked(positions, k)) / num_steps
-
-    def in_slices(k: int, size: int) -> Program:
-        one = functools.partial(loop, step, k)
-        return functools.partial(in_threads, one, size, x, targets)
-
-    def halves() -> np.ndarray:
-        parts = chunked(positions, 1)
-        run = functools.partial(integral, step, params, x, targets)
-        return sum(POOL.map(run, (parts[::2], parts[1::2]))) / num_steps
-
-    programs: dict[str, Program] = {
-        "by hand, loop over points": functools.partial(loop, step, 1, x, targets),
-        "by hand, loop, 5 points unrolled": functools.partial(loop, step, 5, x, targets),
-        "by hand, loop, 10 points vmapped": functools.partial(loop, vmapped, 10, x, targets),
-        "by hand, points shared by 2 threads": halves,
-    }
-    if len(x) > 4:
-        name = "by hand, loop, 4 independent parts in one program"
-        programs[name] = functools.partial(loop, in_four, 1, x, targets)
-    for size in [each for each in SLICE_SIZES if each < len(x)]:
-        programs[f"by hand, slices of {size} in 2 threads, loop"] = in_slices(1, size)
-    for size in [each for each in (8, 16) if each < len(x)]:
-        name = f"by hand, slices of {size} in 2 threads, loop, 5 points unrolled"
-        programs[name] = in_slices(5, size)
-    return programs
-
-
-def scanned(network: Network, x: jax.Array, targets: jax.Array, num_steps: int) -> Program:
-    """The mistake: a convolution inside a loop of XLA:CPU."""
-
-    @jax.jit
-    def program(params: Any, x: jax.Array, targets: jax.Array, positions: jax.Array) -> jax.Array:
-        def add(total: jax.Array, position: jax.Array) -> tuple[jax.Array, None]:
-            return total + gradient(network)(params, position * x, targets), None
-
-        return x * jax.lax.scan(add, jnp.zeros_like(x), positions)[0] / num_steps
-
-    positions = midpoints(num_steps)
-    return functools.partial(_waited, program, network.params, x, targets, positions)
 
 
 def midpoints(num_steps: int) -> np.ndarray:
     return ((np.arange(num_steps) + 0.5) / num_steps).astype(np.float32)
 
 
-def chunked(positions: np.ndarray, k: int) -> list[np.ndarray]:
-    return [positions[n : n + k] for n in range(0, len(positions), k)]
+def forward(network: Network) -> Work:
+    return Work(lambda params, rows, points: network.apply_fn(params, rows[0]))
 
 
-def integral(
-    program: Fn, params: Any, x: Any, targets: Any, chunks: Sequence[np.ndarray]
-) -> np.ndarray:
-    total = jnp.zeros(x.shape, x.dtype)
-    for chunk in chunks:
-        total = program(params, x, targets, chunk, total)
-        total.block_until_ready()
-    return np.asarray(x) * np.asarray(total)
+def gradient(network: Network) -> Work:
+    slopes = slopes_of(network.apply_fn)
+    return Work(lambda params, rows, points: slopes(params, *rows))
 
 
-def add_points(fn: Fn, params: Any, x: Any, targets: Any, positions: Any, total: Any) -> jax.Array:
-    """The points one by one, in one program."""
-    return total + sum(fn(params, position * x, targets) for position in positions)
+def integrated_gradients(network: Network, num_steps: int) -> Work:
+    """From zero, with midpoints."""
+    slopes = slopes_of(network.apply_fn)
+    return Work(
+        summed(lambda params, rows, position: slopes(params, position * rows[0], rows[1])),
+        points=midpoints(num_steps),
+        finish=lambda params, rows, total: rows[0] * total / num_steps,
+    )
 
 
-def add_vmapped(fn: Fn, params: Any, x: Any, targets: Any, positions: Any, total: Any) -> jax.Array:
-    return total + jax.vmap(lambda position: fn(params, position * x, targets))(positions).sum(0)
+def smoothgrad(network: Network, key: jax.Array, num_samples: int, noise: float) -> Work:
+    """With the noise that jinterp.smooth draws from the key for one array."""
+    slopes = slopes_of(network.apply_fn)
+
+    def at(params: Any, rows: Any, own: jax.Array) -> jax.Array:
+        x, targets = rows
+        axes = tuple(range(1, x.ndim))
+        spread = x.max(axes, keepdims=True) - x.min(axes, keepdims=True)
+        drawn = jax.random.normal(jax.random.split(own, 1)[0], x.shape[1:])
+        return slopes(params, x + noise * drawn * spread, targets)
+
+    return Work(
+        summed(at),
+        points=jax.random.split(key, num_samples),
+        finish=lambda params, rows, total: total / num_samples,
+    )
 
 
-def in_parts(fn: Fn, num_parts: int, params: Any, x: jax.Array, targets: jax.Array) -> jax.Array:
-    """Parts of the batch that do not depend on each other, side by side inside a program."""
-    pairs = zip(jnp.array_split(x, num_parts), jnp.array_split(targets, num_parts), strict=True)
-    return jnp.concatenate([fn(params, *pair) for pair in pairs])
+def grad_cam(network: Network) -> Work:
+    slopes = slopes_of(network.head)
+
+    def fn(params: Any, rows: Any, points: None) -> jax.Array:
+        x, targets = rows
+        activation = network.features(params, x)
+        by_channel = network.in_space(slopes(params, activation, targets)).mean((1, 2))
+        return jax.nn.relu(jnp.einsum("bhwc,bc->bhw", network.in_space(activation), by_channel))
+
+    return Work(fn)
 
 
-def in_threads(one: Callable[..., Any], size: int, x: jax.Array, targets: jax.Array) -> np.ndarray:
-    """Slices of the batch, of which two threads compute one each at a time."""
+def score_cam(network: Network, num_channels: int | None) -> Work:
+    """With the channels that vary most over space; None takes all."""
 
-    def slices() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        host, labels = np.asarray(x), np.asarray(targets)
-        for start in range(0, len(host), size):
-            yield host[start : start + size], labels[start : start + size]
+    def start(params: Any, x: jax.Array, targets: jax.Array) -> Any:
+        activation = network.in_space(network.features(params, x))
+        spread = activation.std((1, 2))
+        channels = jax.lax.top_k(spread, num_channels or spread.shape[1])[1]
+        return x, targets, jnp.take_along_axis(activation, channels[:, None, None], axis=3)
 
-    return np.concatenate(list(POOL.map(lambda pair: np.asarray(one(*pair)), slices())))
+    def fn(params: Any, rows: Any, numbers: jax.Array) -> jax.Array:
+        x, targets, activation = rows
+        batch, height, width, channels = x.shape
+        masks = jnp.moveaxis(activation[..., numbers], 3, 1)
+        masks = jax.image.resize(masks, (*masks.shape[:2], height, width), "linear")
+        low, high = masks.min((2, 3), keepdims=True), masks.max((2, 3), keepdims=True)
+        masks = (masks - low) / jnp.where(high == low, 1, high - low)
+        seen = (x[:, None] * masks[..., None]).reshape(-1, height, width, channels)
+        logits = network.apply_fn(params, seen).reshape(batch, len(numbers), -1)
+        return jnp.take_along_axis(logits, targets[:, None, None], axis=2)[..., 0]
+
+    def finish(params: Any, rows: Any, gains: jax.Array) -> jax.Array:
+        return jax.nn.relu(jnp.einsum("bhwc,bc->bhw", rows[2], jax.nn.softmax(gains, axis=1)))
+
+    shape = jax.eval_shape(network.features, network.params, jnp.zeros((1, *network.shape))).shape
+    numbers = np.arange(min(num_channels or shape[-1], shape[-1]))
+    return Work(fn, points=numbers, start=start, finish=finish, stack=True)
 
 
-def _waited(program: Callable[..., Any], *arguments: Any) -> np.ndarray:
-    return np.asarray(program(*arguments))
+def conductance(network: Network, num_steps: int) -> Work:
+    """From zero, with midpoints; the ends that neighbouring steps share are computed once."""
+    slopes = slopes_of(network.head)
+
+    def fn(params: Any, rows: Any, points: Any) -> jax.Array:
+        x, targets = rows
+        inside, start, end = points
+
+        def activation(position: jax.Array) -> jax.Array:
+            return network.features(params, position * x)
+
+        def slope(position: jax.Array) -> jax.Array:
+            return slopes(params, activation(position), targets)
+
+        ends = jax.vmap(activation)(jnp.append(start, end[-1]))
+        return (jax.vmap(slope)(inside) * jnp.diff(ends, axis=0)).sum(0)
+
+    edges = (np.arange(num_steps + 1) / num_steps).astype(np.float32)
+    return Work(fn, points=(midpoints(num_steps), edges[:-1], edges[1:]))

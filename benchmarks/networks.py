@@ -1,5 +1,6 @@
-"""The networks, images and labels that attribution is measured on, without torch."""
+"""The networks, images and labels that are measured, without torch."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,23 +10,26 @@ import numpy as np
 from flax import linen as nn
 
 import jinterp
+from benchmarks.imagenet import NUM_CLASSES, ResNet50, ViT, random_variables
 from tests.real.conftest import SHARED
 from tests.real.resnet import linen_resnet, preprocess
 
 WIDTHS = (32, 32, 64, 64, 128, 128)
-WEIGHTS = SHARED / "data/models/resnet20_cifar10.npz"
+IMAGE = (224, 224, 3)
 
 
 class Network(NamedTuple):
-    """A network, and the two halves that Grad-CAM by hand needs.
+    """A network, and the two halves that methods at a layer need when they are written by hand.
 
     Attributes:
         name: of the network.
         apply_fn: `apply_fn(params, x) -> logits`.
         params: its parameters.
-        layer: the last one with an output in space.
+        layer: the last one with an output in space that matters for the logits.
         features: `features(params, x) -> activation` of that layer.
         head: `head(params, activation) -> logits`.
+        shape: of one input.
+        in_space: an activation as `[batch, *space, channels]`.
     """
 
     name: str
@@ -34,13 +38,19 @@ class Network(NamedTuple):
     layer: str
     features: Callable[..., Any]
     head: Callable[..., Any]
+    shape: tuple[int, ...]
+    in_space: Callable[..., Any] = lambda activation: activation
 
 
 class CNN(nn.Module):
-    """Six convolutions, in pairs, and a dense layer on the mean of the last."""
+    """Convolutions, in pairs, and a dense layer on the mean of the last."""
+
+    widths: tuple[int, ...] = WIDTHS
 
     def setup(self) -> None:
-        self.convs = [nn.Conv(width, (3, 3), name=f"conv{n}") for n, width in enumerate(WIDTHS)]
+        self.convs = [
+            nn.Conv(width, (3, 3), name=f"conv{n}") for n, width in enumerate(self.widths)
+        ]
         self.linear = nn.Dense(10)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -52,31 +62,34 @@ class CNN(nn.Module):
         return self.convs[-1](x)
 
     def head(self, x: jax.Array) -> jax.Array:
-        return self.linear(self.after(len(WIDTHS) - 1, x).mean((1, 2)))
+        return self.linear(self.after(len(self.widths) - 1, x).mean((1, 2)))
 
     def after(self, number: int, x: jax.Array) -> jax.Array:
         x = nn.relu(x)
         return nn.max_pool(x, (2, 2), (2, 2)) if number % 2 else x
 
 
-def cnn() -> Network:
-    """The CNN with random weights."""
-    module = CNN()
-    variables = module.init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
-
-    def features(params: Any, x: jax.Array) -> jax.Array:
-        return module.apply(params, x, method="features")
-
-    def head(params: Any, activation: jax.Array) -> jax.Array:
-        return module.apply(params, activation, method="head")
-
-    return Network("cnn", *jinterp.from_linen(module, variables), "features/conv5", features, head)
+def _of(
+    name: str, module: nn.Module, variables: Any, layer: str, shape: tuple[int, ...]
+) -> Network:
+    """The network of a module with the methods `features` and `head`."""
+    model = jinterp.from_linen(module, variables)
+    features, head = (functools.partial(module.apply, method=half) for half in ("features", "head"))
+    return Network(name, *model, f"features/{layer}", features, head, shape)
 
 
-def resnet20() -> Network:
-    """ResNet-20 with its pretrained weights."""
-    module, variables = linen_resnet(WEIGHTS, 20)
-    layer = "layer3_2"
+def cnn(name: str = "cnn", widths: tuple[int, ...] = WIDTHS) -> Network:
+    """A CNN with random weights."""
+    module = CNN(widths)
+    shape = (28, 28, 1)
+    variables = module.init(jax.random.key(0), jnp.zeros((1, *shape)))
+    return _of(name, module, variables, f"conv{len(widths) - 1}", shape)
+
+
+def cifar_resnet(depth: int) -> Network:
+    """ResNet-20 or ResNet-56 with its pretrained weights."""
+    module, variables = linen_resnet(SHARED / f"data/models/resnet{depth}_cifar10.npz", depth)
+    layer = f"layer3_{(depth - 2) // 6 - 1}"
 
     def features(params: Any, x: jax.Array) -> jax.Array:
         def is_layer(each: nn.Module, method: str) -> bool:
@@ -91,7 +104,25 @@ def resnet20() -> Network:
         linear = params["params"]["linear"]
         return activation.mean((1, 2)) @ linear["kernel"] + linear["bias"]
 
-    return Network("resnet20", *jinterp.from_linen(module, variables), layer, features, head)
+    model = jinterp.from_linen(module, variables)
+    return Network(f"resnet{depth}", *model, layer, features, head, (32, 32, 3))
+
+
+def resnet50() -> Network:
+    """ResNet-50 with random weights."""
+    module = ResNet50()
+    return _of("resnet50", module, random_variables(module, IMAGE), "layer4_2", IMAGE)
+
+
+def vit() -> Network:
+    """ViT-S/16 with random weights; its layer is what the last block reads."""
+    module = ViT()
+    network = _of("vit_s16", module, random_variables(module, IMAGE), "block10", IMAGE)
+    return network._replace(in_space=_without_class_token)
+
+
+def _without_class_token(tokens: jax.Array) -> jax.Array:
+    return tokens[:, 1:].reshape(len(tokens), 14, 14, -1)
 
 
 def fashion_mnist(num: int) -> tuple[jax.Array, jax.Array]:
@@ -110,4 +141,22 @@ def cifar10(num: int) -> tuple[jax.Array, jax.Array]:
     return preprocess(jnp.asarray(images)), jnp.asarray(labels.astype(np.int32))
 
 
-NETWORKS = {"cnn": (cnn, fashion_mnist), "resnet20": (resnet20, cifar10)}
+def made_up(shape: tuple[int, ...], classes: int, num: int) -> tuple[jax.Array, jax.Array]:
+    """Noise, and a label each."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(num, *shape)).astype(np.float32)
+    return jnp.asarray(x), jnp.asarray(rng.integers(0, classes, num, dtype=np.int32))
+
+
+_IMAGENET = functools.partial(made_up, IMAGE, NUM_CLASSES)
+NETWORKS: dict[str, tuple[Callable[[], Network], Callable[[int], tuple[jax.Array, jax.Array]]]] = {
+    "cnn": (cnn, fashion_mnist),
+    "resnet20": (functools.partial(cifar_resnet, 20), cifar10),
+    "resnet56": (functools.partial(cifar_resnet, 56), cifar10),
+    "resnet50": (resnet50, _IMAGENET),
+    "vit_s16": (vit, _IMAGENET),
+}
+TINY = "tiny"  # what the tests measure, without data
+NETWORKS_AND_TINY = NETWORKS | {
+    TINY: (functools.partial(cnn, TINY, (4, 4)), functools.partial(made_up, (28, 28, 1), 10))
+}

@@ -1,5 +1,6 @@
 """How the benchmarks time: everything in turn, medians, ratios within one round."""
 
+import math
 import os
 import platform
 import statistics
@@ -10,15 +11,33 @@ from pathlib import Path
 
 
 def in_turn(
-    programs: Mapping[str, Callable[[], object]], *, rounds: int = 7
+    programs: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int = 7,
+    least_rounds: int = 3,
+    budget: float = math.inf,
+    pause: float = 0.0,
+    warm: bool = False,
 ) -> dict[str, list[float]]:
-    """Seconds of each program in each round, after one round that is not counted.
+    """Seconds of each program in each round.
 
     The programs take turns, so that a machine whose speed drifts slows all of them alike. Each
     must wait for its result.
+
+    Args:
+        programs: by their names.
+        rounds: at most so many.
+        least_rounds: rounds that are run although the budget is spent.
+        budget: seconds, after which no round begins.
+        pause: seconds before each round, for threads of the last program that still spin.
+        warm: whether each has run already; else there is one round more, which is not counted.
     """
     seconds: dict[str, list[float]] = {name: [] for name in programs}
-    for number in range(rounds + 1):
+    begin = time.perf_counter()
+    for number in range(warm, rounds + 1):
+        if number > least_rounds and time.perf_counter() - begin > budget:
+            break
+        time.sleep(pause)
         for name, program in programs.items():
             start = time.perf_counter()
             program()
