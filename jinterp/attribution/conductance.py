@@ -3,7 +3,9 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
 from jinterp.attribution._layer import activation_of, as_layer, layer_slopes
@@ -74,22 +76,44 @@ def conductance(
     return values
 
 
-def _steps(rule: str, num_steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each step where it starts, where it ends, and where the gradient is taken."""
+def _steps(rule: str, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of steps, and where their gradients are taken, some consecutive steps at a time.
+
+    The last ones are filled with steps of no length.
+    """
     positions, _ = rule_points(rule, num_steps)
-    if rule == "midpoint":
-        edges = np.arange(num_steps + 1) / num_steps
-        return edges[:-1], edges[1:], positions
-    nodes, _ = rule_points(rule, num_steps + 1)
-    return nodes[:-1], nodes[1:], nodes[:-1]
+    ends = np.arange(num_steps + 1) / num_steps
+    if rule != "midpoint":
+        ends, _ = rule_points(rule, num_steps + 1)
+        positions = ends[:-1]
+    together = min(num_steps, _TOGETHER)
+    num = -(-num_steps // together)
+    firsts = together * np.arange(num)[:, None]
+    ends = ends[np.minimum(firsts + np.arange(together + 1), num_steps)]
+    return ends, positions[np.minimum(firsts + np.arange(together), num_steps - 1)]
+
+
+# Neighbouring steps share an end, so n steps at a time take 2n + 1 forward passes and not 3n.
+_TOGETHER = 5
 
 
 def _at(static: Any, params: Params, rows: Any, point: Any) -> Any:
     apply_fn, score, layer = static
     x, target, baseline = rows
-    start, end, inside = (between(baseline, x, position) for position in point)
-    slopes = layer_slopes(apply_fn, score, layer, params, inside, target).slopes
-    before, after = (activation_of(apply_fn, layer, params, each) for each in (start, end))
+
+    def activation(position: Array) -> Any:
+        return activation_of(apply_fn, layer, params, between(baseline, x, position))
+
+    def slope(position: Array) -> Any:
+        inside = between(baseline, x, position)
+        return layer_slopes(apply_fn, score, layer, params, inside, target).slopes
+
+    ends, positions = point
+    slopes, values = jax.vmap(slope)(positions), jax.vmap(activation)(ends)
     return jax.tree.map(
-        lambda slope, a, b: at_least_float32(slope) * at_least_float32(b - a), slopes, before, after
+        lambda slope, value: (
+            at_least_float32(slope) * jnp.diff(at_least_float32(value), axis=0)
+        ).sum(0),
+        slopes,
+        values,
     )
