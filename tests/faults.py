@@ -1,12 +1,15 @@
 """Real processes, several too, and real faults: kills, full disks, files that are cut short."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
@@ -60,21 +63,30 @@ def outputs(processes: Sequence[subprocess.Popen[str]]) -> list[str]:
     return [output for output, _ in found]
 
 
-def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool], seconds: int = 90) -> None:
-    """Kill it (SIGKILL) as soon as something is so."""
-    deadline = time.monotonic() + seconds
+def wait_until(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
+    """Wait while it runs until something is so."""
+    deadline = time.monotonic() + 90
     while not ready():
         assert process.poll() is None, process.communicate()[1][-3000:]
         assert time.monotonic() < deadline, "the moment never came"
         time.sleep(0.01)
-    process.kill()
-    process.communicate()
+
+
+def kill(*processes: subprocess.Popen[str]) -> None:
+    """Kill -9, all at once."""
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.communicate()
 
 
 def on_a_disk_of(megabytes: int, folder: Path, script: str, *arguments: str) -> str:
     """What a script prints that runs with a small file system mounted at `folder`."""
+    unshare = ["unshare", "--map-root-user", "--mount"]
+    if not shutil.which("unshare") or subprocess.run([*unshare, "true"]).returncode:
+        pytest.skip("a full disk needs the right to mount one")
     mount = f'mount -t tmpfs -o size={megabytes}m tmpfs "{folder}" && exec "$@"'
-    before = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh"]
+    before = [*unshare, "sh", "-c", mount, "sh"]
     process = start(script, *arguments, before=before)
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors[-3000:]

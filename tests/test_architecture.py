@@ -15,6 +15,7 @@ ROOT = Path(jinterp.__file__).parent
 ROOMS = (
     "_types",
     "_trace",
+    "_identity",
     "_functions",
     "_check",
     "model",

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from jinterp import _check
+from jinterp._identity import identity
 from jinterp._trace import warn
 from jinterp._types import ApplyFn, Batch, Explainer, Inputs, Params, PreprocessFn
 from jinterp.attribution._question import ask, with_predictions
@@ -22,10 +23,10 @@ from jinterp.data.batches import Batches, batches, host_batches
 from jinterp.model import logit
 from jinterp.stream.fingerprint import Seen, blocks_after, digest_of, params_digest, same_as
 from jinterp.stream.memory import usual_batch_size
-from jinterp.stream.mesh import Placement, local_mesh, place
+from jinterp.stream.mesh import Placement, local_mesh, params_of_this_host, place
 from jinterp.stream.progress import progress_bar
 from jinterp.stream.shards import own_part, wait_for_all_processes
-from jinterp.stream.store import Store
+from jinterp.stream.store import NUMBERS, Store
 from jinterp.stream.writer import only_writer
 
 TargetOf = int | Callable[[Batch], Any] | None
@@ -89,17 +90,25 @@ def explain_dataset(
     """
     _is_known(dtype)
     folder, dataset = Path(out).absolute(), batches(ds)
+    params = params_of_this_host(params)
     placement = place(mesh or local_mesh(), params)
-    first, total = own_part(dataset.num_examples)
+    first, lengths = own_part(dataset.num_examples)
     job = _Job(explain, apply_fn, placement.put_params(params), dataset, target, dtype, placement)
     with only_writer(folder):
-        about = job.about(total)
+        about = job.about(lengths)
         if jax.process_index() == 0:
-            _begin(folder, about, resume)
+            _begin(folder, about, resume, dataset.batch_size)
         wait_for_all_processes("the explanations can be written")
         store = Store.open(folder)
-        _run(job, store, first, total, progress)
+        _is_of_the_job(store, about, dataset.batch_size)
+        _run(job, store, first, about["num_examples"], progress)
         wait_for_all_processes("the explanations are written")
+    if not store.done().all():
+        raise OSError(
+            f"{int((~store.done()).sum())} explanations in {str(folder)!r} got lost while they "
+            "were written; expected a file system whose locks hold for all processes. Go on with "
+            "resume=True."
+        )
     return folder
 
 
@@ -114,18 +123,20 @@ class _Job(NamedTuple):
     dtype: str
     placement: Placement
 
-    def about(self, total: int | None) -> dict[str, Any]:
+    def about(self, lengths: list[int] | None) -> dict[str, Any]:
         """What a store and the job that goes on with it must have in common."""
         size = self.dataset.batch_size or usual_batch_size(self.placement.mesh.local_devices[0])
         num_shards = self.placement.num_shards
-        is_fixed = self.target is None or isinstance(self.target, int)
         return {
-            "explainer": _described(self.explain),
-            "target": self.target if is_fixed else _described(self.target),
-            "dtype": self.dtype,
-            "params": params_digest(self.params, self.placement),
-            "num_examples": total,
+            "num_examples": sum(lengths) if lengths else None,
+            "parts": lengths,
             "batch_size": -(-size // num_shards) * num_shards,
+            "dtype": self.dtype,
+            "target": identity(self.target),
+            "explainer": identity(self.explain),
+            "apply_fn": identity(self.apply_fn),
+            "preprocess": identity(self.dataset.preprocess),
+            "params": params_digest(self.params, self.placement),
         }
 
     def __call__(self, batch: Batch) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -146,7 +157,13 @@ class _Job(NamedTuple):
             question = ask(self.apply_fn, self.params, x, None, logit, differentiable=False)
             return with_predictions(question).target
         given = self.target(batch) if callable(self.target) else self.target
-        return jnp.broadcast_to(_check.array("target", given), batch.mask.shape)
+        given = _check.array("target", given)
+        if given.shape not in ((), batch.mask.shape):
+            raise ValueError(
+                f"`target` gives an array of shape {given.shape} for {len(batch.mask)} examples; "
+                "expected one class, or a function of the batch that returns one for each."
+            )
+        return jnp.broadcast_to(given, batch.mask.shape)
 
 
 def _run(job: _Job, store: Store, first: int, total: int | None, progress: bool | None) -> None:
@@ -157,8 +174,6 @@ def _run(job: _Job, store: Store, first: int, total: int | None, progress: bool 
             start = int(batch.indices[0])
             if written is not None:
                 written.result()
-            store.grow(start + len(targets))
-            store.create_values(values)
             written = writer.submit(store.write, start, values, targets, digest)
             advance(len(targets))
         if written is not None:
@@ -191,9 +206,10 @@ def _left(
             advance(found.length)
 
 
-def _begin(folder: Path, about: dict[str, Any], resume: bool) -> None:
+def _begin(folder: Path, about: dict[str, Any], resume: bool, batch_size: int | None) -> None:
     """Make a new store, or mend the one there is."""
-    if not any(path.name != ".lock" for path in folder.iterdir()):
+    there = {path.name for path in folder.iterdir()} - {".lock"}
+    if not there or (resume and "zarr.json" not in there and there <= set(NUMBERS)):
         Store.create(folder, about)
         return
     if not resume:
@@ -202,14 +218,21 @@ def _begin(folder: Path, about: dict[str, Any], resume: bool) -> None:
             "it holds by resume=True, or delete it."
         )
     store = Store.open(folder)
+    _is_of_the_job(store, about, batch_size)
+    store.mend()
+
+
+def _is_of_the_job(store: Store, about: dict[str, Any], batch_size: int | None) -> None:
+    """What the store was begun with is what this call has, or a named error."""
     for name, expected in about.items():
+        if name == "batch_size" and batch_size is None:
+            continue
         if store.about.get(name) != expected:
             raise ValueError(
                 f"`out` holds explanations of another kind: their {name} is "
                 f"{store.about.get(name)!r}, that of this call {expected!r}. Call with what they "
                 "were begun with, or give another folder."
             )
-    store.mend()
 
 
 @functools.partial(jax.jit, static_argnames="preprocess")
@@ -251,17 +274,6 @@ def _stored(values: np.ndarray, dtype: str) -> np.ndarray:
             'as infinite. Store them as dtype="float32".'
         )
     return stored
-
-
-def _described(function: Any) -> str:
-    """A function with the keywords bound to it, the same in every run."""
-    if isinstance(function, functools.partial):
-        bound = [*map(_described, function.args)]
-        bound += [f"{name}={_described(value)}" for name, value in function.keywords.items()]
-        return f"{_described(function.func)}({', '.join(bound)})"
-    if callable(function):
-        return getattr(function, "__qualname__", type(function).__name__)
-    return f"array{np.shape(function)}" if hasattr(function, "shape") else repr(function)
 
 
 def _is_known(dtype: str) -> None:

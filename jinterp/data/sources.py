@@ -71,7 +71,8 @@ def part_of(source: Source, number: int, num_parts: int) -> Source:
         return source._replace(
             blocks=lambda size, start: _skip(
                 _every(source.blocks(size * num_parts, 0), number, num_parts), start
-            )
+            ),
+            take=lambda indices: source.take([number + num_parts * int(i) for i in indices]),
         )
     if total < num_parts:
         raise ValueError(
@@ -87,7 +88,10 @@ def part_of(source: Source, number: int, num_parts: int) -> Source:
             if left <= 0:
                 return
 
-    return source._replace(blocks=blocks, num_examples=stop - first)
+    def take(indices: Indices) -> list[Any]:
+        return source.take([first + int(i) for i in indices])
+
+    return source._replace(blocks=blocks, num_examples=stop - first, take=take)
 
 
 def _every(blocks: Iterator[Block], number: int, num_parts: int) -> Iterator[Block]:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from jinterp._trace import warn
 from jinterp.stream.fingerprint import Seen
@@ -23,7 +22,7 @@ class Done(NamedTuple):
         states: the leaves of the accumulators of all that was seen, `[accumulators, ...]`, on the
             host.
         rows: the leaves of the rows of all processes, in parts.
-        seen: what this process read, in order.
+        seen: what this process read, in order; when saved, since the last checkpoint.
     """
 
     states: list[np.ndarray]
@@ -37,8 +36,8 @@ NOTHING_DONE = Done([], [], [])
 class Checkpoints:
     """The checkpoints of one pass, in a folder.
 
-    Accumulators are saved whole each time, and the last two are kept. Rows grow with the data, so
-    each checkpoint adds only those that are new.
+    Accumulators are saved whole each time, and the last two are kept. Rows and what was read grow
+    with the data, so each checkpoint adds only what is new.
     """
 
     def __init__(self, folder: Path, about: dict[str, Any], placement: Placement):
@@ -47,7 +46,7 @@ class Checkpoints:
         self._orbax = ocp
         self._folder = folder
         self._about = about
-        self._num_processes = placement.num_processes
+        self._placement = placement
         self._states = self._manager("states", max_to_keep=2)
         self._rows = self._manager("rows", max_to_keep=None)
 
@@ -66,15 +65,13 @@ class Checkpoints:
 
         Rows first: accumulators without their rows would be a lie.
         """
-        seen = np.array(done.seen, np.int64).reshape(-1, 3)
-        if self._num_processes > 1:
-            seen = multihost_utils.process_allgather(seen)
-        args, number = self._orbax.args, seen.shape[-2]
-        tree = {"seen": seen, "states": _numbered(done.states)}
+        args, number = self._orbax.args, max(self._rows.all_steps(), default=0) + 1
+        seen = self._placement.gathered(np.array(done.seen, np.int64).reshape(-1, 3))
+        rows = {"seen": seen} | {f"rows{n}": _numbered(part) for n, part in enumerate(done.rows)}
+        tree = {"number": np.array(number)} | {"states": _numbered(done.states)}
         items = args.Composite(tree=args.StandardSave(tree), about=args.JsonSave(self._about))
         try:
-            for part in done.rows:
-                self._rows.save(number, args=args.StandardSave(_numbered(part)), force=True)
+            self._rows.save(number, args=args.StandardSave(rows), force=True)
             self._states.save(number, args=items, force=True)
         except Exception as error:
             raise OSError(
@@ -90,24 +87,33 @@ class Checkpoints:
         """
         numbers = sorted(self._states.all_steps(), reverse=True)
         for number in numbers:
-            try:
-                return self._read(number)
-            except _Unlike as error:
-                raise ValueError(
-                    f"the checkpoint in {str(self._folder)!r} is of another pass: {error}. Call "
-                    "with what it was begun with, or begin anew in another folder."
-                ) from None
-            except Exception as error:
-                warn(
-                    f"checkpoint {number} in {str(self._folder)!r} cannot be read and is left out: "
-                    f"{_reason(error)}"
-                )
+            done = self._tried(number)
+            # All processes go on from the same one.
+            if self._placement.least(int(done is not None)):
+                self._forget_after(number)
+                return done or NOTHING_DONE
         if numbers:
             raise ValueError(
                 f"no checkpoint in {str(self._folder)!r} can be read; expected one that is whole. "
                 "Delete the folder to begin anew."
             )
+        self._forget_after(0)
         return NOTHING_DONE
+
+    def _tried(self, number: int) -> Done | None:
+        try:
+            return self._read(number)
+        except _Unlike as error:
+            raise ValueError(
+                f"the checkpoint in {str(self._folder)!r} is of another pass: {error}. Call "
+                "with what it was begun with, or begin anew in another folder."
+            ) from None
+        except Exception as error:
+            warn(
+                f"checkpoint {number} in {str(self._folder)!r} cannot be read and is left out: "
+                f"{_reason(error)}"
+            )
+            return None
 
     def _read(self, number: int) -> Done:
         args = self._orbax.args
@@ -116,16 +122,19 @@ class Checkpoints:
             if about[name] != expected:
                 raise _Unlike(f"its {name} is {about[name]}, that of this call {expected}")
         tree = self._states.restore(number, args=args.Composite(tree=args.StandardRestore())).tree
+        steps = [step for step in sorted(self._rows.all_steps()) if step <= number]
+        parts = [self._rows.restore(step, args=args.StandardRestore()) for step in steps]
+        process = jax.process_index() if self._placement.num_processes > 1 else 0
+        seen = [Seen(*each) for part in parts for each in part["seen"][process].tolist()]
+        rows = [_leaves(part["rows0"]) for part in parts if "rows0" in part]
+        return Done(_leaves(tree.get("states", {})), rows, seen)
+
+    def _forget_after(self, number: int) -> None:
+        """What was not finished, or cannot be read."""
         for manager in (self._states, self._rows):
             for step in manager.all_steps():
-                if step > number:  # not finished, or cannot be read
+                if step > number:
                     manager.delete(step)
-        rows = [
-            _leaves(self._rows.restore(step, args=args.StandardRestore()))
-            for step in sorted(self._rows.all_steps())
-        ]
-        seen = tree["seen"].reshape(self._num_processes, -1, 3)[jax.process_index()]
-        return Done(_leaves(tree.get("states", {})), rows, [Seen(*row) for row in seen.tolist()])
 
 
 class _Unlike(Exception):

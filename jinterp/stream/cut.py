@@ -144,8 +144,12 @@ class Cut:
     def key(self, budget: int) -> int:
         """What decides how it has to be cut further; a hash, so that no function is kept alive."""
         arguments = abstract((self.params, self.rows, self.points, self.initial))
-        cut = self.call, self.slice_size, self.chunk, self.num_lanes
+        cut = self.call, self.slice_size, self.chunk, self.num_lanes, self.multiple
         return hash((cut, arguments, budget))
+
+    @property
+    def is_on_this_host(self) -> bool:
+        return all(leaf.is_fully_addressable for leaf in jax.tree.leaves((self.params, self.rows)))
 
     @property
     def is_finest(self) -> bool:
@@ -246,7 +250,7 @@ def run_fitting(cut: Cut) -> Any:
                 if not known:
                     jax.block_until_ready(results)  # else it fails where nobody can mend it
             except jax.errors.JaxRuntimeError as error:
-                can_retry = not cut.is_finest and jax.process_count() == 1
+                can_retry = not cut.is_finest and cut.is_on_this_host
                 if not can_retry or not memory.is_out_of_memory(error):
                     raise
                 _tell(cut)
@@ -259,7 +263,7 @@ def run_fitting(cut: Cut) -> Any:
 def _budget(cut: Cut) -> int:
     """The same on every process that takes part, since all must cut alike."""
     budget = memory.rounded_budget(_device(cut.rows))
-    if all(leaf.is_fully_addressable for leaf in jax.tree.leaves((cut.params, cut.rows))):
+    if cut.is_on_this_host:
         return budget
     return 1 << int(multihost_utils.process_allgather(np.int32(budget.bit_length() - 1)).min())
 

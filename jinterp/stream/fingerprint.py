@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jinterp._types import Batch, Params
@@ -16,7 +17,6 @@ from jinterp.data.sources import Source
 from jinterp.stream.mesh import Placement
 
 _MOST_PROBES = 16
-_NUM_WEIGHTS = 16
 
 
 class Seen(NamedTuple):
@@ -61,6 +61,7 @@ def blocks_after(source: Source, read: list[Seen], size: int) -> tuple[Block, It
     Raises:
         ValueError: the dataset is empty, or gives other examples than it did.
     """
+    read = [one for one in read if one.length]  # no padding
     if not read:
         return peek(source.blocks(size, 0))
     if source.seeks:
@@ -69,8 +70,11 @@ def blocks_after(source: Source, read: list[Seen], size: int) -> tuple[Block, It
         return compared[0], source.blocks(size, sum(one.length for one in read))
     lengths = (one.length for one in read)
     stream = reblock(source.blocks(size, 0), itertools.chain(lengths, itertools.repeat(size)))
-    compared = [_same(one, next(stream, None)) for one in read]
-    return compared[0], stream
+    first, *others = read
+    some = _same(first, next(stream, None))
+    for one in others:
+        _same(one, next(stream, None))
+    return some, stream
 
 
 def _exactly(source: Source, one: Seen) -> Block | None:
@@ -99,12 +103,12 @@ def _changed(one: Seen) -> ValueError:
 
 
 def params_digest(params: Params, placement: Placement) -> str:
-    """Of the shapes and the first weights of every array: one that is trained on is another."""
-    some = jax.device_get(_first_weights(params, placement))
-    digest = hashlib.blake2b(digest_size=8)
-    for leaf, first in zip(jax.tree.leaves(params), some, strict=True):
+    """Of the shapes of all arrays, and of the bits of all weights, wherever they are."""
+    sums = jax.device_get(_bit_sums(params, placement))
+    digest = hashlib.blake2b(digest_size=6)
+    for leaf, each in zip(jax.tree.leaves(params), sums, strict=True):
         digest.update(f"{leaf.dtype}{leaf.shape}".encode())
-        digest.update(_bytes(first))
+        digest.update(_bytes(each))
     return digest.hexdigest()
 
 
@@ -113,12 +117,19 @@ def _bytes(array: np.ndarray) -> memoryview:
 
 
 @functools.partial(jax.jit, static_argnames="placement")
-def _first_weights(params: Params, placement: Placement) -> list[Any]:
-    """On every device, since a process sees only its own part of what is sharded."""
-    some = [_numbers(leaf).reshape(-1)[:_NUM_WEIGHTS] for leaf in jax.tree.leaves(params)]
-    return jax.lax.with_sharding_constraint(some, placement.replicated)
+def _bit_sums(params: Params, placement: Placement) -> list[Any]:
+    """Of each array two sums modulo 2³², exact in any order and so on any devices."""
+    sums = [_bit_sum(leaf) for leaf in jax.tree.leaves(params)]
+    return jax.lax.with_sharding_constraint(sums, placement.replicated)
 
 
-def _numbers(leaf: Any) -> Any:
-    is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return jax.random.key_data(leaf) if is_key else leaf
+def _bit_sum(leaf: Any) -> Any:
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    if jnp.iscomplexobj(leaf):
+        leaf = jnp.stack([leaf.real, leaf.imag])
+    width = 32 if leaf.dtype.itemsize == 8 else 8 * leaf.dtype.itemsize
+    is_bits = leaf.dtype == bool or leaf.dtype.itemsize < 1
+    bits = leaf if is_bits else jax.lax.bitcast_convert_type(leaf, f"uint{width}")
+    bits = bits.astype(jnp.uint32)
+    return jnp.stack([bits.sum(dtype=jnp.uint32), (bits * bits).sum(dtype=jnp.uint32)])

@@ -7,11 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from jinterp import _check, _functions
+from jinterp._identity import identity
 from jinterp._types import ApplyFn, Batch, Params
 from jinterp.data.batches import DEFAULT_BATCH_SIZE, Batches, batches
+from jinterp.stream import memory
 from jinterp.stream.checkpoint import NOTHING_DONE, Checkpoints, checkpoints
 from jinterp.stream.fingerprint import Seen, blocks_after, digest_of, params_digest
 from jinterp.stream.lanes import Pass, Plan
@@ -94,6 +97,11 @@ def fold(
     _functions.warn_if_made_anew("apply_fn", apply_fn)
     _functions.warn_if_made_anew("preprocess", dataset.preprocess)
     placement = place(mesh, params)
+    if checkpoint_dir is not None and placement.num_processes != jax.process_count():
+        raise ValueError(
+            f"`mesh` is on {placement.num_processes} of {jax.process_count()} processes; expected "
+            "all of them with a checkpoint_dir."
+        )
     run = Run(
         apply_fn,
         tuple(reducers.items()),
@@ -111,12 +119,19 @@ def fold(
 
 def _about(run: Run, dataset: Batches) -> dict[str, Any]:
     """What a checkpoint and the pass that goes on from it must have in common."""
+    placement = run.placement
+    own = -1 if dataset.num_examples is None else dataset.num_examples
     return {
-        "reducers": [name for name, _ in run.reducers],
-        "params": params_digest(run.params, run.placement),
-        "number of processes": run.placement.num_processes,
-        "number of examples": dataset.num_examples,
+        "number of examples": placement.gathered(np.array([own]))[:, 0].tolist(),
+        "reducers": [f"{name}: {identity(reducer)}" for name, reducer in run.reducers],
+        "apply_fn": identity(run.apply_fn),
+        "preprocess": identity(run.preprocess),
+        "params": params_digest(run.params, placement),
+        "float64": bool(_config.jax_enable_x64),
     }
+
+
+_config: Any = jax.config  # whose flags type checkers do not know
 
 
 def _fold(
@@ -124,8 +139,9 @@ def _fold(
 ) -> dict[str, Any]:
     done = saved.restore() if saved else NOTHING_DONE
     plan, stream = _plan(run, dataset, done.seen)
-    seen, total = list(done.seen), plan.shard.total
-    num_done = sum(each.length for each in seen)
+    seen: list[Seen] = []  # since the last checkpoint
+    total = plan.shard.total
+    num_done = sum(each.length for each in done.seen)
     with (
         progress_bar(total, progress) as advance,
         ThreadPoolExecutor(plan.num_lanes) as pool,
@@ -144,6 +160,7 @@ def _fold(
                     seen.append(digest_of(batch, num_done))
                     if (number + 1) % every == 0:
                         saved.save(running.done(seen))
+                        seen = []
                 num_done += num_valid
                 advance(num_valid)
         except KeyboardInterrupt:
@@ -169,6 +186,7 @@ def _plan(run: Run, dataset: Batches, seen: list[Seen]) -> tuple[Plan, Iterator[
     batch_size = dataset.batch_size or choose_batch_size(
         compile_at,
         device,
+        budget=placement.least_power(memory.budget_of(device)),
         num_shards=placement.num_shards,
         num_lanes=lanes,
         # Processes have parts and memory of their own, and must cut the same batches.

@@ -64,9 +64,12 @@ class Lane:
     def compute(self, step: Compiled, run: Run) -> None:
         while self.waiting:
             batch, num_valid = self.waiting[0]
-            self.states, rows, _ = jax.block_until_ready(step(run.params, self.states, batch))
-            if rows:
-                self.rows.append(local_rows((batch.indices, batch.mask, rows)))
+            states, rows, _ = jax.block_until_ready(step(run.params, self.states, batch))
+            found = local_rows((batch.indices, batch.mask, rows)) if rows else None
+            # From here nothing fails, so that a batch that did is computed again as a whole.
+            self.states = states
+            if found is not None:
+                self.rows.append(found)
             self.num_done += num_valid
             self.waiting.popleft()
 
@@ -156,7 +159,8 @@ class Pass:
         run, abstract = self.run, self.plan.abstract
         # Hashes, so that no function is kept alive.
         key = hash((run.apply_fn, run.preprocess)), jax.tree.structure(run.params), str(abstract)
-        if key in _independent:
+        agreed = run.placement.least  # all processes look, or none
+        if agreed(int(key in _independent)):
             return
         self.wait_for_all()
         copies = jax.tree.map(lambda leaf: np.repeat(leaf[:1], len(leaf), axis=0), batch.x)
@@ -164,9 +168,10 @@ class Pass:
             self.first_logits(dataclasses.replace(batch, x=x)) for x in (batch.x, copies)
         )
         scale = np.abs(among_others[np.isfinite(among_others)]).max(initial=0)
-        if not np.allclose(among_others, among_copies, rtol=0, atol=1e-3 * scale, equal_nan=True):
+        close = np.allclose(among_others, among_copies, rtol=0, atol=1e-3 * scale, equal_nan=True)
+        if not agreed(int(close)):
             raise _check.examples_interact()
-        if np.isfinite(among_others).all() and not _equal(batch.x, copies):
+        if agreed(int(np.isfinite(among_others).all() and not _equal(batch.x, copies))):
             _independent.add(key)
 
     def first_logits(self, batch: Batch) -> np.ndarray:

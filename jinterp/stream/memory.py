@@ -63,7 +63,7 @@ def memory_budget(
         raise ValueError(
             f"`memory_fraction` is {memory_fraction}; expected more than 0 and at most 1. Try 0.5."
         )
-    token = _budget.set(_Budget(num_bytes, memory_fraction))
+    token = _budget.set(_Budget(None if num_bytes is None else int(num_bytes), memory_fraction))
     try:
         yield
     finally:
@@ -107,6 +107,7 @@ def choose_batch_size(
     compile_at: Callable[[int], Compiled],
     device: jax.Device,
     *,
+    budget: int,
     num_shards: int,
     num_lanes: int,
     num_examples: int | None,
@@ -116,6 +117,7 @@ def choose_batch_size(
     Args:
         compile_at: compiles the step for a batch size.
         device: one of the devices; the others are like it.
+        budget: bytes that the temporaries of all lanes may take.
         num_shards: devices that share a batch; the answer is a multiple of it.
         num_lanes: batches in flight.
         num_examples: no batch is larger than the dataset.
@@ -124,7 +126,6 @@ def choose_batch_size(
     if num_examples is not None:
         # A power of two, so that small datasets of different lengths share programs.
         size = min(size, 1 << (-(-num_examples // num_shards) - 1).bit_length())
-    budget = budget_of(device)
     while size > 1 and _temporary_bytes(compile_at(size * num_shards)) * num_lanes > budget:
         size = (size + 1) // 2
     return size * num_shards

@@ -49,6 +49,19 @@ class Placement:
             return number
         return int(multihost_utils.process_allgather(np.int32(number)).min())
 
+    def least_power(self, number: int) -> int:
+        """The same for numbers beyond 32 bits, rounded down to a power of two."""
+        if self.num_processes == 1:
+            return number
+        return 1 << self.least(max(number.bit_length() - 1, 0))
+
+    def gathered(self, array: np.ndarray) -> np.ndarray:
+        """An array of every process, `[processes, ...]`; 64-bit integers keep all their bits."""
+        if self.num_processes == 1:
+            return array[None]
+        halves = np.ascontiguousarray(array).view(np.int32)
+        return np.asarray(multihost_utils.process_allgather(halves)).view(array.dtype)
+
     def put_batch(self, batch: Batch) -> Batch:
         """A global batch, of which the process gives the part for its own devices."""
         if self.num_processes == 1:
@@ -100,6 +113,24 @@ def place(mesh: Mesh | None, params: Params) -> Placement:
     automatic = Mesh(mesh.devices, mesh.axis_names)
     axes = (DATA_AXIS,) if DATA_AXIS in mesh.axis_names else tuple(mesh.axis_names)
     return Placement(automatic, axes)
+
+
+def params_of_this_host(params: Params) -> Params:
+    """Parameters that lie on the devices of all processes, on those of this one alone."""
+    if jax.process_count() == 1:
+        return params
+    return jax.tree.map(_of_this_host, params)
+
+
+def _of_this_host(leaf: Any) -> Any:
+    if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
+        return leaf
+    if not leaf.is_fully_replicated:
+        raise ValueError(
+            "`params` are sharded over several processes; expected a whole copy in each, since "
+            "each explains its own examples. Shard them over the devices of one."
+        )
+    return leaf.addressable_data(0)
 
 
 def local_mesh() -> Mesh | None:

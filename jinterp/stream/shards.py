@@ -99,10 +99,10 @@ def agree(num_examples: int | None, num_done: int, batch_size: int, placement: P
     return Shard(first_index, 1, int(lengths.sum()), num_batches)
 
 
-def own_part(num_examples: int | None) -> tuple[int, int | None]:
-    """The dataset index of this process's first example, and how many all have together."""
+def own_part(num_examples: int | None) -> tuple[int, list[int] | None]:
+    """The dataset index of this process's first example, and how many each process has."""
     if jax.process_count() == 1:
-        return 0, num_examples
+        return 0, None if num_examples is None else [num_examples]
     own = -1 if num_examples is None else num_examples
     lengths = multihost_utils.process_allgather(np.int32(own))
     if (lengths < 0).any():
@@ -110,7 +110,7 @@ def own_part(num_examples: int | None) -> tuple[int, int | None]:
             "`ds` does not tell its length on every process; expected parts that do, such as "
             "arrays or sequences, since each process writes the rows of its own part."
         )
-    return int(lengths[: jax.process_index()].sum()), int(lengths.sum())
+    return int(lengths[: jax.process_index()].sum()), lengths.tolist()
 
 
 def wait_for_all_processes(what: str) -> None:

@@ -5,8 +5,11 @@ and replaced as a whole, so a killed process leaves each one as it was or as it 
 reader of Zarr v3 opens it.
 """
 
+import contextlib
 import json
-from collections.abc import Iterator, Mapping
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ _CHUNK_BYTES = 8 << 20
 _SMALL_CHUNK = 1 << 14  # rows of the arrays with one number an example
 _INDEX, _TARGET, _DIGEST = "index", "target", "digest"
 _GROUP = {"zarr_format": 3, "node_type": "group"}
-_NUMBERS = {_TARGET: -1, _DIGEST: 0, _INDEX: -1}  # in the order in which they are written
+NUMBERS = {_TARGET: -1, _DIGEST: 0, _INDEX: -1}  # in the order in which they are written
 
 
 class Store:
@@ -38,13 +41,17 @@ class Store:
 
     @classmethod
     def create(cls, folder: Path, about: Mapping[str, Any]) -> "Store":
-        """An empty one; its arrays follow, since only the first values tell their shapes."""
-        folder.mkdir(parents=True, exist_ok=True)
-        group = {**_GROUP, "attributes": {"jinterp": dict(about)}}
-        (folder / "zarr.json").write_text(json.dumps(group))
+        """An empty one; its values follow, since only the first ones tell their shapes.
+
+        The group comes last: without it nothing was begun.
+        """
         store = cls(folder, about)
-        for name, fill in _NUMBERS.items():
-            store._create(name, np.zeros((1,), np.int64), about["num_examples"], fill)
+        with store._named_errors():
+            for name, fill in NUMBERS.items():
+                metadata = store._metadata((), np.dtype(np.int64), _SMALL_CHUNK, fill)
+                spec = {**store._spec(name), "metadata": metadata}
+                store._arrays[name] = _open(spec, create=True, delete_existing=True)
+            _write_json(folder / "zarr.json", {**_GROUP, "attributes": {"jinterp": dict(about)}})
         return store
 
     @classmethod
@@ -66,39 +73,18 @@ class Store:
             ) from None
         return cls(folder, about)
 
-    def create_values(self, values: Mapping[str, np.ndarray]) -> None:
-        """Arrays for values by name, unless they are there."""
-        for name, rows in values.items():
-            if name not in self._arrays and not (self.folder / name / "zarr.json").exists():
-                for parent in Path(name).parents[:-1]:
-                    (self.folder / parent).mkdir(exist_ok=True)
-                    (self.folder / parent / "zarr.json").write_text(json.dumps(_GROUP))
-                self._create(name, rows, len(self), 0)
-
     def __len__(self) -> int:
         return self._array(_INDEX).shape[0]
 
-    def grow(self, num_examples: int) -> None:
-        """Make room for so many examples, where their number is not known before."""
-        if num_examples > len(self):
-            for name in self.names():
-                array = self._array(name)
-                shape = [num_examples, *array.shape[1:]]
-                self._arrays[name] = array.resize(exclusive_max=shape).result()
-
     def names(self) -> list[str]:
         """Of all arrays there are, the index last."""
-        return [*self.values(), *_NUMBERS]
+        return [*self.values(), *NUMBERS]
 
     def values(self) -> list[str]:
         """Of the arrays of values there are."""
-        arrays = (str(path.parent.relative_to(self.folder)) for path in self._metadata())
-        return sorted(name for name in arrays if name not in _NUMBERS)
-
-    def _metadata(self) -> Iterator[Path]:
-        for path in self.folder.rglob("zarr.json"):
-            if json.loads(path.read_text())["node_type"] == "array":
-                yield path
+        folders = (path.parent for path in self.folder.glob("values*/**/zarr.json"))
+        names = sorted(str(folder.relative_to(self.folder)) for folder in folders)
+        return [name for name in names if not any(each.startswith(name + "/") for each in names)]
 
     def write(
         self, start: int, values: Mapping[str, np.ndarray], targets: np.ndarray, digest: int
@@ -112,11 +98,41 @@ class Store:
         digests = np.zeros(len(targets), np.int64)
         digests[0] = digest
         numbers = {_TARGET: targets, _DIGEST: digests, _INDEX: np.arange(rows.start, rows.stop)}
+        with self._named_errors():
+            for name, each in values.items():
+                self._create_values(name, each)
+            self._grow([*values, *NUMBERS], rows.stop)
+            for name, each in [*values.items(), *numbers.items()]:
+                self._array(name)[rows].write(each).result()
+
+    def _create_values(self, name: str, rows: np.ndarray) -> None:
+        """Unless it is there; another process may make the same one."""
+        if name in self._arrays:
+            return
+        for parent in reversed(Path(name).parents[:-1]):
+            (self.folder / parent).mkdir(exist_ok=True)
+            _write_json(self.folder / parent / "zarr.json", _GROUP)
+        size, a_row = self.about["batch_size"], max(rows[0].nbytes, 1)
+        while size % 2 == 0 and size * a_row > _CHUNK_BYTES:
+            size //= 2
+        metadata = self._metadata(rows.shape[1:], rows.dtype, size, 0)
+        spec = {**self._spec(name), "metadata": metadata}
+        is_there = (self.folder / name / "zarr.json").exists()
+        self._arrays[name] = self._array(name) if is_there else _open(spec, create=True, open=True)
+
+    def _grow(self, names: Sequence[str], num_examples: int) -> None:
+        """Make room, where the number of examples was not known before."""
+        for name in names:
+            array = self._array(name)
+            if array.shape[0] < num_examples:
+                shape = [num_examples, *array.shape[1:]]
+                self._arrays[name] = array.resize(exclusive_max=shape).result()
+
+    @contextlib.contextmanager
+    def _named_errors(self) -> Iterator[None]:
         try:
-            for several in (values, numbers):
-                for name, each in several.items():
-                    self._array(name)[rows].write(each).result()
-        except ValueError as error:
+            yield
+        except (ValueError, OSError) as error:
             raise OSError(
                 f"the explanations cannot be written to {str(self.folder)!r}: {_reason(error)} "
                 "What was written before is whole: make room, and go on with resume=True."
@@ -146,13 +162,14 @@ class Store:
     def mend(self) -> None:
         """Take away the chunks that are damaged; their rows count as not written."""
         damaged = np.zeros(len(self), bool)
-        for name in self.names():
+        for name in [_INDEX, *(each for each in self.names() if each != _INDEX)]:
             size = self._array(name).chunk_layout.read_chunk.shape[0]
             for start in range(0, len(self), size):
                 rows = slice(start, min(start + size, len(self)))
-                try:
-                    self.read(name, rows)
-                except ValueError:
+                if self._is_damaged(name, rows):
+                    # First the index: a chunk that is missing reads as zeros.
+                    if name != _INDEX:
+                        self._array(_INDEX)[rows].write(np.full(rows.stop - start, -1)).result()
                     self._chunk(name, start // size).unlink()
                     damaged[rows] = True
         found = np.flatnonzero(damaged)
@@ -161,29 +178,31 @@ class Store:
                 f"{len(found)} explanations in {str(self.folder)!r}, from {found[0]} to "
                 f"{found[-1]}, are damaged and are computed again."
             )
-            index = np.where(damaged, -1, self.read(_INDEX, slice(None)))
-            self._array(_INDEX)[:].write(index).result()
+
+    def _is_damaged(self, name: str, rows: slice) -> bool:
+        """Whether what is there cannot be decoded; a disk that fails is another matter."""
+        try:
+            self._array(name)[rows].read().result()
+        except ValueError as error:
+            if not str(error).startswith(("FAILED_PRECONDITION", "DATA_LOSS", "INVALID_ARGUMENT")):
+                raise
+            return True
+        return False
 
     def _chunk(self, name: str, number: int) -> Path:
         zeros = ".0" * (self._array(name).ndim - 1)
         return self.folder / name / f"c.{number}{zeros}"
 
-    def _create(self, name: str, rows: np.ndarray, num_examples: int | None, fill: int) -> None:
-        a_row = max(rows[0].nbytes, 1)
-        size = len(rows)
-        while size % 2 == 0 and size * a_row > _CHUNK_BYTES:
-            size //= 2
-        metadata = {
-            "shape": [num_examples or 0, *rows.shape[1:]],
-            "data_type": rows.dtype.name,
-            "fill_value": bool(fill) if rows.dtype == bool else fill,
-            "dimension_names": ["example", *[None] * (rows.ndim - 1)],
-            "chunk_grid": {
-                "name": "regular",
-                "configuration": {
-                    "chunk_shape": [_SMALL_CHUNK if name in _NUMBERS else size, *rows.shape[1:]]
-                },
-            },
+    def _metadata(
+        self, shape: tuple[int, ...], dtype: np.dtype, chunk: int, fill: int
+    ) -> dict[str, Any]:
+        """Of an array `[examples, *shape]`."""
+        return {
+            "shape": [self.about["num_examples"] or 0, *shape],
+            "data_type": dtype.name,
+            "fill_value": bool(fill) if dtype.kind == "b" else fill,
+            "dimension_names": ["example", *[None] * len(shape)],
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [chunk, *shape]}},
             # Names without a folder for each axis: one file a chunk, and no more.
             "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
             "codecs": [
@@ -192,12 +211,10 @@ class Store:
                 {"name": "crc32c"},
             ],
         }
-        spec = {**self._spec(name), "metadata": metadata}
-        self._arrays[name] = _tensorstore().open(spec, create=True).result()
 
     def _array(self, name: str) -> Any:
         if name not in self._arrays:
-            self._arrays[name] = _tensorstore().open(self._spec(name), open=True).result()
+            self._arrays[name] = _open(self._spec(name), open=True)
         return self._arrays[name]
 
     def _spec(self, name: str) -> dict[str, Any]:
@@ -205,10 +222,17 @@ class Store:
         return {"driver": "zarr3", "kvstore": {"driver": "file", "path": path}}
 
 
-def _tensorstore() -> Any:
+def _open(spec: dict[str, Any], **how: Any) -> Any:
     import tensorstore  # only for who writes or reads a store
 
-    return tensorstore
+    return tensorstore.open(spec, **how).result()
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    """At once or not at all, since others read it meanwhile."""
+    own = path.with_name(f".{path.name}.{os.getpid()}.{socket.gethostname()}")
+    own.write_text(json.dumps(content))
+    own.replace(path)
 
 
 def _reason(error: Exception) -> str:

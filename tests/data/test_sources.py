@@ -62,6 +62,28 @@ def test_take_names_an_index_that_is_not_there(
         dataset.take([2, wrong])
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_reading_from_the_middle(name: str, tmp_path: pathlib.Path) -> None:
+    dataset = jinterp.batches(KINDS[name].make(tmp_path), 5)
+    blocks = list(dataset.source.blocks(5, 7))
+    np.testing.assert_array_equal(np.concatenate([block.x for block in blocks]), X[7:])
+    np.testing.assert_array_equal(np.concatenate([block.targets for block in blocks]), Y[7:])
+
+
+@pytest.mark.parametrize("name", AGAIN)
+@pytest.mark.parametrize("num_parts", [1, 3])
+def test_parts_hold_each_example_once(name: str, num_parts: int, tmp_path: pathlib.Path) -> None:
+    dataset = jinterp.batches(KINDS[name].make(tmp_path), 2)
+    rows = [valid_rows(dataset.part(number, num_parts))[0] for number in range(num_parts)]
+    is_sized = dataset.num_examples is not None
+    wanted = [
+        X[13 * n // num_parts : 13 * (n + 1) // num_parts] if is_sized else X[n::num_parts]
+        for n in range(num_parts)
+    ]
+    for found, expected in zip(rows, wanted, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("name", ONCE)
 def test_an_iterator_cannot_be_read_again(name: str, tmp_path: pathlib.Path) -> None:
     dataset = jinterp.batches(KINDS[name].make(tmp_path), 2)

@@ -89,9 +89,11 @@ np.savez(f"{sys.argv[4]}/found-{process}.npz", *jax.tree.leaves(found))
 
 def test_a_pass_of_two_processes_goes_on_after_both_were_killed(tmp_path: Path) -> None:
     processes = faults.start_together(CHECKPOINTED, 2, str(tmp_path), "0.02")
-    faults.kill_when(processes[1], lambda: (tmp_path / "states" / "10").exists())
-    faults.kill_when(processes[0], lambda: True)
+    faults.wait_until(processes[1], lambda: (tmp_path / "states" / "2").exists())
+    faults.kill(*processes)
+    first_rows = (tmp_path / "rows" / "1").stat().st_mtime_ns
     faults.outputs(faults.start_together(CHECKPOINTED, 2, str(tmp_path), "0"))
+    assert (tmp_path / "rows" / "1").stat().st_mtime_ns == first_rows  # it did not begin anew
     whole = checkpointed.run(checkpointed.Items(), None)
     for process in range(2):
         with np.load(tmp_path / f"found-{process}.npz") as arrays:
@@ -127,8 +129,8 @@ def test_two_processes_write_one_store_also_after_both_were_killed(tmp_path: Pat
         except (FileNotFoundError, ValueError):  # not begun
             return False
 
-    faults.kill_when(processes[1], is_half_way)
-    faults.kill_when(processes[0], lambda: True)
+    faults.wait_until(processes[1], is_half_way)
+    faults.kill(*processes)
     assert len(jinterp.read_explanations(tmp_path).indices) < explained.NUM
     faults.outputs(faults.start_together(EXPLAINED, 2, str(tmp_path), "0"))
     explained.assert_whole(tmp_path)
@@ -197,16 +199,28 @@ def test_a_process_that_ends_early_ends_the_others(how: str) -> None:
     assert ("item 40 cannot be read" in errors) == (how == "fails")
 
 
-def test_the_command_line(tmp_path: Path) -> None:
+def flags(process: int, port: int) -> tuple[list[str], dict[str, str]]:
+    together = ["--coordinator", f"localhost:{port}", "--num-processes", "2"]
+    return [*together, "--process-id", str(process)], {}
+
+
+def slurm(process: int, port: int) -> tuple[list[str], dict[str, str]]:
+    """What SLURM sets in each task of a step with two; JAX takes the port from the job."""
+    names = {"JOB_ID": port, "PROCID": process, "LOCALID": process, "NTASKS": 2}
+    names |= {"STEP_NODELIST": "localhost", "STEP_NUM_NODES": 1}
+    return [], {f"SLURM_{name}": str(value) for name, value in names.items()}
+
+
+@pytest.mark.parametrize("cluster", [flags, slurm])
+def test_the_command_line(cluster: Any, tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text(
         "import jax.numpy as jnp, jinterp\n"
         "def apply_fn(params, x): return x @ params\n"
         "def make(): return jinterp.Model(apply_fn, jnp.eye(4))\n"
     )
     np.savez(tmp_path / "data.npz", x=LOGITS, y=TARGETS)
-    port = faults.free_port()
 
-    def command(*more: str) -> subprocess.Popen[str]:
+    def command(more: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
         arguments = ["--model", "model:make", "--data", "data.npz", *more]
         return subprocess.Popen(
             [sys.executable, "-m", "jinterp.cli", "evaluate", *arguments],
@@ -214,13 +228,15 @@ def test_the_command_line(tmp_path: Path) -> None:
             stderr=subprocess.PIPE,
             text=True,
             cwd=tmp_path,
-            env=faults.ENVIRONMENT,
+            env={**faults.ENVIRONMENT, **environment},
         )
 
-    together = ["--distributed", "--coordinator", f"localhost:{port}", "--num-processes", "2"]
-    several = [command(*together, "--process-id", str(process)) for process in range(2)]
-    first, second = faults.outputs(several)
-    (alone,) = faults.outputs([command()])
+    port = faults.free_port()
+    together = [cluster(process, port) for process in range(2)]
+    first, second = faults.outputs(
+        [command(["--distributed", *more], environment) for more, environment in together]
+    )
+    (alone,) = faults.outputs([command([], {})])
     assert first == alone
     assert second == ""
 
