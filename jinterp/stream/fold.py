@@ -184,7 +184,7 @@ def _plan(run: Run, dataset: Batches, seen: list[Seen]) -> tuple[Plan, Iterator[
     some, blocks = blocks_after(dataset.source, seen, dataset.batch_size or DEFAULT_BATCH_SIZE)
     compile_at = functools.partial(run.compile, some)
     batch_size = dataset.batch_size or choose_batch_size(
-        compile_at,
+        functools.partial(run.lower, some),
         device,
         budget=placement.least_power(memory.budget_of(device)),
         num_shards=placement.num_shards,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.sharding import PartitionSpec
-from jax.stages import Compiled
+from jax.stages import Compiled, Lowered
 
 from jinterp import _check
 from jinterp._types import ApplyFn, Batch, Params, PreprocessFn
@@ -44,6 +44,10 @@ class Run(NamedTuple):
 
     def compile(self, block: Block, batch_size: int) -> Compiled:
         """The step for this batch size; JAX keeps it, so a second call costs a millisecond."""
+        return self.lower(block, batch_size).compile()
+
+    def lower(self, block: Block, batch_size: int) -> Lowered:
+        """The step for this batch size, traced."""
         batch, logits = self.abstract(block, batch_size)
         states = [
             jax.tree.map(
@@ -60,7 +64,7 @@ class Run(NamedTuple):
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.placement.data),
             batch,
         )
-        lowered = _step.lower(
+        return _step.lower(
             self.apply_fn,
             self.reducers,
             self.preprocess,
@@ -69,7 +73,6 @@ class Run(NamedTuple):
             states,
             batch,
         )
-        return lowered.compile()
 
     def initial_states(self, batch: Batch, logits: jax.ShapeDtypeStruct) -> Any:
         """Accumulators of one lane, one for each shard, on the devices."""

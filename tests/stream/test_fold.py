@@ -351,3 +351,22 @@ def test_the_batch_size_falls_to_the_memory_there_is(monkeypatch: pytest.MonkeyP
     logits = np.tile(LOGITS, (4, 1))
     assert len(jinterp.fold({"r": rows}, *wide, (logits, np.tile(TARGETS, 4)))["r"]) == 200
     assert 1 <= seen[0] < 64
+
+
+@pytest.mark.parametrize(("operations", "size"), [(1e12, 64), (1.0, 32)])
+def test_batches_are_smaller_where_a_program_has_much_to_do(
+    operations: float, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream.memory, "_LARGE_STEP", operations)
+    sizes = []
+
+    def record(batch, logits):
+        sizes.append(len(batch.mask))
+        return batch.mask
+
+    jinterp.fold(
+        {"sizes": stream.collect(record)},
+        *identity(4),
+        (np.tile(LOGITS, (4, 1)), np.tile(TARGETS, 4)),
+    )
+    assert sizes[-1] == size
