@@ -208,7 +208,7 @@ def _left(
 
 def _begin(folder: Path, about: dict[str, Any], resume: bool, batch_size: int | None) -> None:
     """Make a new store, or mend the one there is."""
-    there = {path.name for path in folder.iterdir()} - {".lock"}
+    there = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     if not there or (resume and "zarr.json" not in there and there <= set(NUMBERS)):
         Store.create(folder, about)
         return
