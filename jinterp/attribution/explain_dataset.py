@@ -85,7 +85,7 @@ def explain_dataset(
     >>> ds = (np.ones((3, 2), np.float32), np.zeros(3, int))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     out = explain_dataset(jinterp.gradient, apply_fn, jnp.eye(2), ds, out=folder + "/g")
-    ...     read_explanations(out).values.shape
+    ...     jinterp.read_explanations(out).values.shape
     (3, 2)
     """
     _is_known(dtype)
