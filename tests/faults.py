@@ -6,13 +6,44 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+
+
+class Crash(Exception):
+    """A run ends here."""
+
+
+class Items:
+    """Examples that can be indexed; it notes which were read, and crashes at one of them."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, stop: int | None) -> None:
+        self.x, self.y, self.stop, self.read = x, y, stop, []
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        if index == self.stop:
+            raise Crash
+        self.read.append(index)
+        return self.x[index], int(self.y[index])
+
+
+class Stream:
+    """The same without indices."""
+
+    def __init__(self, items: Items) -> None:
+        self.items = items
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, int]]:
+        return (self.items[index] for index in range(len(self.items)))
 
 
 def start(script: str, *arguments: str, before: Sequence[str] = ()) -> subprocess.Popen[str]:
@@ -84,6 +115,7 @@ def on_a_disk_of(megabytes: int, folder: Path, script: str, *arguments: str) -> 
     """What a script prints that runs with a small file system mounted at `folder`."""
     unshare = ["unshare", "--map-root-user", "--mount"]
     if not shutil.which("unshare") or subprocess.run([*unshare, "true"]).returncode:
+        # As on systems that are not Linux; .ci/run fails where this is skipped.
         pytest.skip("a full disk needs the right to mount one")
     mount = f'mount -t tmpfs -o size={megabytes}m tmpfs "{folder}" && exec "$@"'
     before = [*unshare, "sh", "-c", mount, "sh"]

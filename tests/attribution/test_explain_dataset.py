@@ -37,33 +37,14 @@ def integrated(apply_fn: Any, params: Any, x: Any, target: Any) -> Any:
     return jinterp.integrated_gradients(apply_fn, params, x, target, num_steps=4)
 
 
-class Crash(Exception):
-    pass
-
-
-class Items:
-    """Examples that can be indexed; it counts them, and raises at one of them."""
-
+class Items(faults.Items):
     def __init__(self, stop: int | None = None, x: np.ndarray = X, y: np.ndarray = Y) -> None:
-        self.stop, self.x, self.y, self.read = stop, x, y, []
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        if index == self.stop:
-            raise Crash
-        self.read.append(index)
-        return self.x[index], int(self.y[index])
+        super().__init__(x, y, stop)
 
 
-class Stream:
+class Stream(faults.Stream):
     def __init__(self, stop: int | None = None) -> None:
-        self.stop = stop
-
-    def __iter__(self) -> Iterator[Any]:
-        items = Items(self.stop)
-        return (items[index] for index in range(NUM))
+        super().__init__(Items(stop))
 
 
 def run(
@@ -75,9 +56,9 @@ def run(
 
 
 @functools.cache
-def expected(target: Any = None) -> np.ndarray:
+def expected() -> np.ndarray:
     x = preprocess(jnp.asarray(X))
-    return np.asarray(jinterp.integrated_gradients(apply_fn, PARAMS, x, target, num_steps=4))
+    return np.asarray(jinterp.integrated_gradients(apply_fn, PARAMS, x, num_steps=4))
 
 
 def assert_whole(out: Path) -> None:
@@ -195,7 +176,7 @@ def test_the_second_run_compiles_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [Items, Stream])
 def test_it_goes_on_where_it_was_stopped(kind: Any, tmp_path: Path) -> None:
-    with pytest.raises(Crash):
+    with pytest.raises(faults.Crash):
         run(kind(stop=30), tmp_path)
     assert len(jinterp.read_explanations(tmp_path).indices) == 24
     computed.clear()
@@ -303,14 +284,14 @@ def swapped(a: int, b: int) -> np.ndarray:
     ids=["length", "order", "params", "explainer", "dtype", "target", "batch_size"],
 )
 def test_another_job_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
-    with pytest.raises(Crash):
+    with pytest.raises(faults.Crash):
         run(Items(stop=30), tmp_path)
     with pytest.raises(ValueError, match=message):
         run(change.pop("ds", Items()), tmp_path, resume=True, **change)
 
 
 def test_a_kill_before_anything_was_written(tmp_path: Path) -> None:
-    with pytest.raises(Crash):
+    with pytest.raises(faults.Crash):
         run(Items(stop=1), tmp_path)
     (tmp_path / "zarr.json").unlink()
     assert_whole(run(Items(), tmp_path, resume=True))
@@ -325,11 +306,11 @@ def test_a_kill_while_damage_is_mended(tmp_path: Path, monkeypatch: pytest.Monke
     def crash(path: Path) -> None:
         unlink(path)
         killed.append(path)
-        raise Crash
+        raise faults.Crash
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", crash)
-        with pytest.raises(Crash):
+        with pytest.raises(faults.Crash):
             run(Items(), tmp_path, resume=True)
     assert len(killed) == 1
     with pytest.warns(UserWarning, match="are damaged"):

@@ -80,8 +80,10 @@ def test_parts_hold_each_example_once(name: str, num_parts: int, tmp_path: pathl
         X[13 * n // num_parts : 13 * (n + 1) // num_parts] if is_sized else X[n::num_parts]
         for n in range(num_parts)
     ]
-    for found, expected in zip(rows, wanted, strict=True):
+    for number, (found, expected) in enumerate(zip(rows, wanted, strict=True)):
         np.testing.assert_array_equal(found, expected)
+        own = dataset.part(number, num_parts).take([0, len(expected) - 1])
+        np.testing.assert_array_equal(np.stack(own), expected[[0, -1]])
 
 
 @pytest.mark.parametrize("name", ONCE)

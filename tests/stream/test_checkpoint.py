@@ -44,35 +44,14 @@ def doubled(params: jax.Array, x: jax.Array) -> jax.Array:
     return 2 * x @ params
 
 
-class Crash(Exception):
-    pass
-
-
-class Items:
-    """Examples that can be indexed; it counts them, and raises at one of them."""
-
+class Items(faults.Items):
     def __init__(self, stop: int | None = None, num: int = NUM) -> None:
-        self.stop, self.num, self.read = stop, num, []
-
-    def __len__(self) -> int:
-        return self.num
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        if index == self.stop:
-            raise Crash
-        self.read.append(index)
-        return LOGITS[index], int(TARGETS[index])
+        super().__init__(LOGITS[:num], TARGETS[:num], stop)
 
 
-class Stream:
-    """The same without indices."""
-
+class Stream(faults.Stream):
     def __init__(self, stop: int | None = None) -> None:
-        self.stop = stop
-
-    def __iter__(self) -> Iterator[Any]:
-        items = Items(self.stop)
-        return (items[index] for index in range(NUM))
+        super().__init__(Items(stop))
 
 
 def run(ds: Any, folder: Path | None, batch_size: int = BATCH, **keywords: Any) -> dict[str, Any]:
@@ -100,7 +79,7 @@ def assert_equal(found: dict[str, Any], expected: dict[str, Any], rounding: floa
 
 def stopped(folder: Path, ds: Any) -> Path:
     """A folder in which a pass was left after fifteen batches."""
-    with pytest.raises(Crash):
+    with pytest.raises(faults.Crash):
         run(ds, folder)
     return folder
 
@@ -147,7 +126,7 @@ def test_evaluate_goes_on_too(tmp_path: Path) -> None:
     def evaluate(ds: Any, **keywords: Any) -> Any:
         return jinterp.evaluate(*identity(CLASSES), jinterp.batches(ds, BATCH), **keywords)
 
-    with pytest.raises(Crash):
+    with pytest.raises(faults.Crash):
         evaluate(Items(stop=130), checkpoint_dir=tmp_path, checkpoint_every=3)
     found = evaluate(Items(), checkpoint_dir=tmp_path)
     jax.tree.map(np.testing.assert_array_equal, found, evaluate(Items()))
@@ -283,7 +262,7 @@ def test_two_writers(tmp_path: Path, whole: dict[str, Any]) -> None:
 def test_a_crash_before_the_first_accumulators_were_saved(
     tmp_path: Path, whole: dict[str, Any]
 ) -> None:
-    with pytest.raises(Crash):
+    with pytest.raises(faults.Crash):
         run(Items(stop=50), tmp_path)
     shutil.rmtree(tmp_path / "states")
     assert_equal(run(Items(), tmp_path), whole)

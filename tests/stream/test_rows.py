@@ -143,24 +143,29 @@ WIDTH = 1000
 ONE_ROW = 30_000  # bytes, generously
 
 
+def seen_cuts(patch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The size of the slices and the bytes of all lanes' temporaries, of each cut compiled."""
+    seen, compile_cut = [], cuts.Cut.compile
+
+    def compiled(cut: Any) -> Any:
+        program = compile_cut(cut)
+        seen.append((cut.slice_size, memory._temporary_bytes(program) * cut.num_lanes))
+        return program
+
+    patch.setattr(cuts.Cut, "compile", compiled)
+    return seen
+
+
 @pytest.mark.parametrize(("num_examples", "num_points"), [(3, 5), (40, 5), (3, 60), (40, 60)])
 def test_temporaries_stay_under_the_budget(
     num_examples: int, num_points: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    budget, taken = 8 * ONE_ROW, []
-    compile_cut = cuts.Cut.compile
-
-    def compiled(cut: Any) -> Any:
-        program = compile_cut(cut)
-        taken.append(memory._temporary_bytes(program) * cut.num_lanes)
-        return program
-
-    monkeypatch.setattr(cuts.Cut, "compile", compiled)
+    budget, seen = 8 * ONE_ROW, seen_cuts(monkeypatch)
     args = (hungry, WIDTH, PARAMS, examples(num_examples), positions(num_points))
     expected = map_rows(*args)
     monkeypatch.setattr(memory, "budget_of", lambda device: budget)
     found = map_rows(*args)
-    assert taken[-1] <= budget
+    assert seen[-1][1] <= budget
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
@@ -168,21 +173,13 @@ def test_temporaries_stay_under_the_budget(
 def test_temporaries_stay_under_the_budget_on_each_device(
     num_devices: int, num_examples: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    budget, cut_to = 8 * ONE_ROW, []
-    compile_cut = cuts.Cut.compile
-
-    def compiled(cut: Any) -> Any:
-        program = compile_cut(cut)
-        cut_to.append((cut.slice_size, memory._temporary_bytes(program)))
-        return program
-
-    monkeypatch.setattr(cuts.Cut, "compile", compiled)
+    budget, seen = 8 * ONE_ROW, seen_cuts(monkeypatch)
     mesh = jax.make_mesh((num_devices,), ("data",), devices=jax.devices()[:num_devices])
     x = jax.device_put(examples(num_examples), jax.NamedSharding(mesh, jax.P("data")))
     expected = map_rows(hungry, WIDTH, PARAMS, examples(num_examples), positions(3))
     with jinterp.memory_budget(num_bytes=budget):
         found = map_rows(hungry, WIDTH, PARAMS, x, positions(3))
-    size, taken = cut_to[-1]
+    size, taken = seen[-1]
     assert taken <= budget
     assert num_devices <= size < num_examples
     assert size % num_devices == 0
