@@ -34,8 +34,11 @@ def abstract(tree: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _abstract_leaf(leaf: Any) -> Any:
-    is_abstract = isinstance(leaf, jax.ShapeDtypeStruct | jax.core.ShapedArray)
-    return leaf if is_abstract else jax.typeof(leaf)
+    if isinstance(leaf, jax.ShapeDtypeStruct | jax.core.ShapedArray):
+        return leaf
+    if isinstance(getattr(leaf, "sharding", None), jax.sharding.SingleDeviceSharding):
+        return leaf.aval  # what `typeof` gives, in a tenth of the time
+    return jax.typeof(leaf)
 
 
 def eval_shape(fn: Callable[..., Any], *arguments: Any) -> Any:

@@ -1,5 +1,6 @@
 """Noise averaged away: any explainer over noisy copies of the input."""
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any, Literal
@@ -14,6 +15,8 @@ from jinterp._types import ApplyFn, Explainer, Inputs, Params, Target
 from jinterp.attribution._question import as_inputs, ask, default_of, with_predictions
 from jinterp.model import logit
 from jinterp.model.score import at_least_float32
+from jinterp.stream import memory
+from jinterp.stream.rows import is_sharded
 
 Reduction = Literal["mean", "square", "variance"]
 
@@ -71,49 +74,86 @@ def smooth(
         score = keywords.get("score", default_of(explain, "score", logit))
         question = with_predictions(ask(apply_fn, params, x, target, score))
 
-        def sample(one: jax.Array) -> Any:
-            noisy = _noisy(question.x, one, noise)
-            return explain(apply_fn, params, noisy, question.target, **keywords)
+        def sample(keys: jax.Array) -> Any:
+            noisy = _noisy(question.x, keys, noise)
+            repeated = None if question.target is None else _repeated(question.target, len(keys))
+            return explain(apply_fn, params, noisy, repeated, **keywords)
 
-        return _reduced(sample, jax.random.split(key, num_samples), question.x, reduce)
+        keys = jax.random.split(key, num_samples)
+        together = _num_together(question.params, question.x, num_samples)
+        if together > 1:
+            with contextlib.suppress(TypeError, ValueError):  # it holds arrays [batch, ...]
+                return _reduced(sample, keys.reshape(-1, together, *keys.shape[1:]), question.x, reduce)
+        return _reduced(sample, keys[:, None], question.x, reduce)
 
     return smoothed
 
 
-def _reduced(sample: Callable[[Any], Any], keys: Array, x: Inputs, reduce: Reduction) -> Any:
-    """Mean and sum of squared deviations, kept as the samples come (Welford)."""
+def _num_together(params: Params, x: Inputs, num_samples: int) -> int:
+    """Noisy copies of the batch that are explained in one call, which costs milliseconds itself.
 
-    def add(state: tuple[Any, Any, Any], key: Any) -> tuple[tuple[Any, Any, Any], None]:
-        return _added(state, sample(key), reduce), None
+    A divisor of all, so that every call has the same programs.
+    """
+    if under_transform((params, x)) or is_sharded((params, x)):
+        return 1
+    leaf = jax.tree.leaves(x)[0]
+    most = max(1, memory.rows_per_call(*leaf.devices()) // len(leaf))
+    return max(num for num in range(1, min(most, num_samples) + 1) if num_samples % num == 0)
+
+
+def _reduced(sample: Callable[[Any], Any], keys: Array, x: Inputs, reduce: Reduction) -> Any:
+    """Mean and sum of squared deviations, kept as the samples come (Welford).
+
+    Args:
+        sample: the values for some keys, one batch behind the other.
+        keys: `[calls, samples of a call]`.
+        x: the inputs, `[batch, ...]`.
+        reduce: of both what is asked for.
+    """
+
+    def add(state: tuple[Any, Any, Any], some: Any) -> tuple[tuple[Any, Any, Any], None]:
+        return _added(state, sample(some), keys.shape[1], reduce), None
 
     first = sample(keys[0])
-    state = _started(first, reduce)
+    state = _added(_started(first, keys.shape[1]), first, keys.shape[1], reduce)
     if under_transform((first, x)):
         state = jax.lax.scan(add, state, keys[1:])[0]
     else:
-        for key in keys[1:]:
-            state, _ = add(state, key)
+        for some in keys[1:]:
+            state, _ = add(state, some)
     number, mean, deviations = state
     if reduce == "variance":
         mean = jax.tree.map(lambda leaf: leaf / number.astype(leaf.dtype), deviations)
     return as_inputs(mean, first)
 
 
-@functools.partial(jax.jit, static_argnames="reduce")
-def _started(values: Any, reduce: Reduction) -> tuple[Any, Any, Any]:
-    values = _summands(values, reduce)
-    return jnp.int32(1), values, jax.tree.map(jnp.zeros_like, values)
+def _started(values: Any, together: int) -> tuple[Any, Any, Any]:
+    def zeros(leaf: Array) -> Array:
+        own = len(leaf) // together, *leaf.shape[1:]
+        return jnp.zeros(own, at_least_float32(leaf[:0]).dtype)
+
+    nothing = jax.tree.map(zeros, values)
+    return jnp.int32(0), nothing, nothing
 
 
-@functools.partial(jax.jit, static_argnames="reduce")
-def _added(state: tuple[Any, Any, Any], values: Any, reduce: Reduction) -> tuple[Any, Any, Any]:
-    number, mean, deviations = state
-    values = _summands(values, reduce)
-    number = number + 1
-    shift = jax.tree.map(jnp.subtract, values, mean)
-    mean = jax.tree.map(lambda m, s: m + s / number.astype(s.dtype), mean, shift)
-    deviations = jax.tree.map(lambda d, s, v, m: d + s * (v - m), deviations, shift, values, mean)
-    return number, mean, deviations
+@functools.partial(jax.jit, static_argnames=("together", "reduce"))
+def _added(
+    state: tuple[Any, Any, Any], values: Any, together: int, reduce: Reduction
+) -> tuple[Any, Any, Any]:
+    def add(state: tuple[Any, Any, Any], values: Any) -> tuple[tuple[Any, Any, Any], None]:
+        number, mean, deviations = state
+        number = number + 1
+        shift = jax.tree.map(jnp.subtract, values, mean)
+        mean = jax.tree.map(lambda m, s: m + s / number.astype(s.dtype), mean, shift)
+        deviations = jax.tree.map(
+            lambda d, s, v, m: d + s * (v - m), deviations, shift, values, mean
+        )
+        return (number, mean, deviations), None
+
+    values = jax.tree.map(
+        lambda leaf: leaf.reshape(together, -1, *leaf.shape[1:]), _summands(values, reduce)
+    )
+    return jax.lax.scan(add, state, values)[0]
 
 
 def _summands(values: Any, reduce: Reduction) -> Any:
@@ -127,9 +167,9 @@ def _summands(values: Any, reduce: Reduction) -> Any:
 
 
 @jax.jit
-def _noisy(x: Inputs, key: jax.Array, noise: Any) -> Inputs:
+def _noisy(x: Inputs, keys: jax.Array, noise: Any) -> Inputs:
+    """A noisy copy of the batch for every key, one behind the other."""
     leaves, treedef = jax.tree.flatten(x)
-    keys = jax.random.split(key, len(leaves))
 
     def one(leaf: Array, own: Any) -> Array:
         axes = tuple(range(1, leaf.ndim))
@@ -138,4 +178,13 @@ def _noisy(x: Inputs, key: jax.Array, noise: Any) -> Inputs:
         scaled = jnp.asarray(noise).astype(drawn.dtype) * drawn[None]
         return leaf + scaled.astype(leaf.dtype) * spread
 
-    return jax.tree.unflatten(treedef, list(map(one, leaves, keys)))
+    def copy(key: jax.Array) -> list[Array]:
+        return list(map(one, leaves, jax.random.split(key, len(leaves))))
+
+    copies = [leaf.reshape(-1, *leaf.shape[2:]) for leaf in jax.vmap(copy)(keys)]
+    return jax.tree.unflatten(treedef, copies)
+
+
+@functools.partial(jax.jit, static_argnames="num")
+def _repeated(target: Array, num: int) -> Array:
+    return jnp.tile(target, (num, *[1] * (target.ndim - 1)))

@@ -11,7 +11,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.stages import Compiled
 
-from jinterp._trace import abstract, eval_shape, warn
+from jinterp._trace import abstract, eval_shape, settings, warn
 from jinterp._types import AnyArray, Inputs, Params
 from jinterp.stream import memory
 from jinterp.stream.threads import side_by_side
@@ -141,11 +141,13 @@ class Cut:
         program = _on_one_device if self.multiple is None else _over_devices
         return program.lower(self.call, params, rows, *self.chunks[0], initial).compile()
 
-    def key(self, budget: int) -> int:
-        """What decides how it has to be cut further; a hash, so that no function is kept alive."""
-        arguments = abstract((self.params, self.rows, self.points, self.initial))
+    def key(self, budget: int) -> tuple[Hashable, ...]:
+        """What decides how it has to be cut further, and what its program is."""
+        arguments = self.params, self.rows, self.points, self.initial
+        held = [leaf for leaf in jax.tree.leaves(arguments) if isinstance(leaf, jax.Array)]
+        placed = tuple((leaf.format, leaf.committed) for leaf in held)
         cut = self.call, self.slice_size, self.chunk, self.num_lanes, self.multiple
-        return hash((cut, arguments, budget))
+        return cut, settings(), *abstract(arguments), placed, budget
 
     @property
     def is_on_this_host(self) -> bool:
@@ -234,16 +236,33 @@ def usual_cut(
     )
 
 
+class _Fitting:
+    """How a computation turned out to fit, and its program; nothing before it ran."""
+
+    def __init__(self) -> None:
+        self.program: Compiled | None = None
+        self.slice_size = self.chunk = 0
+
+
+@functools.lru_cache(maxsize=64)
+def _fitting(key: Hashable) -> _Fitting:
+    """Of the last 64, since JAX needs milliseconds to find a program with many parameters again.
+
+    Their functions are kept alive, as by `jax.jit`.
+    """
+    return _Fitting()
+
+
 def run_fitting(cut: Cut) -> Any:
     """Run the cut made finer until its program fits the memory, as foreseen and as it turns out."""
     budget = _budget(cut)
-    key = cut.key(budget)
-    known = key in _sizes_that_fit
-    if known:
-        slice_size, chunk = _sizes_that_fit[key]
-        cut = dataclasses.replace(cut, slice_size=slice_size, chunk=chunk)
+    fitting = _fitting(cut.key(budget))
+    program = fitting.program
+    if program is not None:
+        cut = dataclasses.replace(cut, slice_size=fitting.slice_size, chunk=fitting.chunk)
     while True:
-        program = cut.compile()
+        known = program is not None
+        program = program or cut.compile()
         if known or cut.is_finest or memory.fits(program, budget, cut.num_lanes):
             try:
                 results = cut.run(program)
@@ -255,9 +274,10 @@ def run_fitting(cut: Cut) -> Any:
                     raise
                 _tell(cut)
             else:
-                _sizes_that_fit[key] = cut.slice_size, cut.chunk
+                fitting.program = program
+                fitting.slice_size, fitting.chunk = cut.slice_size, cut.chunk
                 return results
-        cut, known = cut.finer(), False
+        cut, program = cut.finer(), None
 
 
 def _budget(cut: Cut) -> int:
@@ -274,9 +294,6 @@ def _tell(cut: Cut) -> None:
         f"the device ran out of memory with programs of {cut.slice_size * cut.chunk} examples or "
         f"points; going on with {finer.slice_size * finer.chunk}."
     )
-
-
-_sizes_that_fit: dict[int, tuple[int, int]] = {}  # asking a program for its memory is slow
 
 
 def _device(rows: Inputs) -> jax.Device:

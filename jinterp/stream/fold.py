@@ -1,9 +1,9 @@
 """`fold`: any number of reducers in one pass over a dataset."""
 
+import contextlib
 import functools
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -144,9 +144,9 @@ def _fold(
     num_done = sum(each.length for each in done.seen)
     with (
         progress_bar(total, progress) as advance,
-        ThreadPoolExecutor(plan.num_lanes) as pool,
+        contextlib.ExitStack() as threads,
     ):
-        running = Pass(run, plan, done, pool)
+        running = Pass(run, plan, done, threads)
         advance(num_done)
         try:
             for number, batch in enumerate(stream):

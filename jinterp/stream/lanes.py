@@ -1,5 +1,7 @@
 """A pass while it runs: batches in flight, each with accumulators and rows of its own."""
 
+import concurrent.futures
+import contextlib
 import dataclasses
 import itertools
 from collections import deque
@@ -44,22 +46,28 @@ class Plan(NamedTuple):
 
 
 class Lane:
-    """One of the batches in flight.
+    """One of the batches that are computed side by side, and the one after it.
 
     Attributes:
         states: accumulators of its own, one for each shard, on the devices.
         rows: collected rows, with indices and mask, on the host.
-        waiting: the batch, or the parts of it, that are still to be computed, each with the
+        waiting: the batches, or the parts of them, that are still to be computed, each with the
             number of its examples that are not padding.
         num_done: examples that were computed.
+        thread: its own, so that its batches follow each other.
+        futures: one for each batch that was begun and not waited for.
     """
 
-    def __init__(self, states: Any):
+    def __init__(self, states: Any, thread: ThreadPoolExecutor):
         self.states = states
         self.rows: list[Any] = []
         self.waiting: deque[tuple[Batch, int]] = deque()
         self.num_done = 0
-        self.future: Future[None] | None = None
+        self.thread = thread
+        self.futures: deque[Future[None]] = deque()
+
+    def begin(self, step: Compiled, run: Run) -> None:
+        self.futures.append(self.thread.submit(self.compute, step, run))
 
     def compute(self, step: Compiled, run: Run) -> None:
         while self.waiting:
@@ -77,13 +85,19 @@ class Lane:
 class Pass:
     """The lanes of a pass, and what was done before it began."""
 
-    def __init__(self, run: Run, plan: Plan, done: Done, pool: ThreadPoolExecutor):
-        self.run, self.plan, self.pool = run, plan, pool
+    def __init__(self, run: Run, plan: Plan, done: Done, threads: contextlib.ExitStack):
+        self.run, self.plan = run, plan
         self.size = plan.batch_size
         self.step = plan.compile_at(self.size)
         states, rows = run.structure(*plan.abstract)
         self.rows = [jax.tree.unflatten(rows, part) for part in done.rows]
-        self.lanes = [Lane(run.initial_states(*plan.abstract)) for _ in range(plan.num_lanes)]
+        self.lanes = [
+            Lane(
+                run.initial_states(*plan.abstract),
+                threads.enter_context(ThreadPoolExecutor(1, "jinterp")),
+            )
+            for _ in range(plan.num_lanes)
+        ]
         self.earlier: list[Any] = []
         if done.states:
             self.go_on_from(jax.tree.unflatten(states, done.states))
@@ -104,24 +118,27 @@ class Pass:
             lane.states = self.run.placement.put_states(part)
 
     def give(self, batch: Batch, num_valid: int) -> None:
-        """Begin with a batch; its lane ends with the one before first."""
+        """Begin with a batch; its lane goes on with it when it is done with the one before."""
         placed = self.run.placement.put_batch(batch)  # copied while the lane still computes
         lane = self.lanes[self.num_given % len(self.lanes)]
-        self.wait(lane)
+        self.wait(lane, until=1)
         lane.waiting.extend(self.parts(placed, num_valid))
-        lane.future = self.pool.submit(lane.compute, self.step, self.run)
+        lane.begin(self.step, self.run)
         self.num_given += 1
 
-    def wait(self, lane: Lane) -> None:
-        """For the lane; where it ran out of memory it goes on with smaller programs."""
-        while lane.future is not None:
+    def wait(self, lane: Lane, until: int = 0) -> None:
+        """Until so many batches of the lane are left; out of memory it takes smaller programs."""
+        while len(lane.futures) > until:
             try:
-                lane.future.result()
-                lane.future = None
+                lane.futures[0].result()
+                lane.futures.popleft()
             except jax.errors.JaxRuntimeError as error:
-                self.make_smaller(len(lane.waiting[0][0].mask), error)
-                lane.waiting = deque(part for one in lane.waiting for part in self.parts(*one))
-                lane.future = self.pool.submit(lane.compute, self.step, self.run)
+                concurrent.futures.wait(lane.futures)
+                lane.futures.clear()
+                if lane.waiting:  # else the next in the lane did it after all
+                    self.make_smaller(len(lane.waiting[0][0].mask), error)
+                    lane.waiting = deque(part for one in lane.waiting for part in self.parts(*one))
+                    lane.begin(self.step, self.run)
 
     def make_smaller(self, too_large: int, error: jax.errors.JaxRuntimeError) -> None:
         """Halve the program, unless that was done since the one that failed began."""

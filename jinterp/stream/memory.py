@@ -147,6 +147,12 @@ def rows_per_program(device: jax.Device) -> int:
     return _ROWS_PER_PROGRAM.get(device.platform, _ACCELERATOR_ROWS)
 
 
+def rows_per_call(device: jax.Device) -> int:
+    """Examples that keep all programs side by side busy for longer than a call costs the host."""
+    num_programs = 4 * num_row_lanes(device) if device.platform == "cpu" else 1
+    return num_programs * rows_per_program(device)
+
+
 def fits(compiled: Compiled, budget: int, num_lanes: int) -> bool:
     """Whether the temporaries of all lanes fit the budget, in bytes."""
     return _temporary_bytes(compiled) * num_lanes <= budget

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import jinterp
+from jinterp.stream import memory
 from tests import networks
 from tests.attribution.double import double
 from tests.networks import ROWS
@@ -101,3 +102,31 @@ def test_the_score_of_the_explainer_is_its_own() -> None:
     found = smoothed(*arguments, score=jinterp.probability)
     expected = jinterp.gradient(*arguments, score=jinterp.probability)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_noisy_copies_share_calls() -> None:
+    """As many in one call as make enough rows, all calls alike."""
+    sizes = []
+
+    def explain(apply_fn: Any, params: Any, x: Any, target: Any) -> Any:
+        sizes.append(len(x))
+        return jinterp.gradient(apply_fn, params, x, target)
+
+    x = np.repeat(ROWS, memory.rows_per_call(jax.devices()[0]) // (2 * len(ROWS)), axis=0)
+    target = np.repeat(TARGET, len(x) // len(ROWS))
+    found = jinterp.smooth(explain, key=KEY, num_samples=6)(*networks.mlp(), x, target)
+    assert sizes == [2 * len(x)] * 3
+    samples = [jinterp.gradient(*networks.mlp(), each, target) for each in explicit(x, 6, 0.15)]
+    np.testing.assert_allclose(found, np.mean(samples, 0), rtol=1e-4, atol=1e-6)
+
+
+def test_arrays_of_the_batch_that_an_explainer_holds() -> None:
+    """They do not fit several copies of the batch, which are explained one after the other."""
+    baseline = ROWS[::-1] / 2
+
+    def explain(apply_fn: Any, params: Any, x: Any, target: Any) -> Any:
+        return jinterp.integrated_gradients(apply_fn, params, x, target, baseline=baseline)
+
+    found = jinterp.smooth(explain, key=KEY, num_samples=3)(*networks.mlp(), ROWS, TARGET)
+    samples = [explain(*networks.mlp(), each, TARGET) for each in explicit(ROWS, 3, 0.15)]
+    np.testing.assert_allclose(found, np.mean(samples, 0), rtol=1e-4, atol=1e-6)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax.experimental.layout import Format, Layout
 
 import jinterp
 from jinterp._trace import eval_shape
@@ -203,6 +204,25 @@ def test_nothing_is_compiled_for_another_batch_of_the_shape() -> None:
         call(examples(5) + 1, positions(4) / 2)
         call(examples(5), positions(4))
     assert counter.compiled == 0
+
+
+def on_another_device(x: np.ndarray) -> jax.Array:
+    return jax.device_put(x, jax.devices()[1])
+
+
+def in_another_layout(x: np.ndarray) -> jax.Array:
+    x = jnp.asarray(x)
+    columns_first = Format(Layout((1, 0)), x.sharding)
+    return jax.device_put(x, columns_first)
+
+
+@pytest.mark.parametrize("placed", [on_another_device, in_another_layout])
+def test_a_program_that_is_kept_is_only_for_arguments_placed_alike(placed: Any) -> None:
+    expected = map_rows(one_point, 5, PARAMS, examples(1), positions(4))
+    found = map_rows(one_point, 5, PARAMS, placed(examples(1)), positions(4))
+    np.testing.assert_allclose(found["wave"], expected["wave"], rtol=1e-6)
+    if placed is on_another_device:
+        assert found["wave"].devices() == {jax.devices()[1]}
 
 
 def test_slices_share_a_program(cut: Any) -> None:
