@@ -36,9 +36,10 @@ def smooth(
     an example stands in.
 
     Args:
-        explain: any explainer, `explain(apply_fn, params, x, target, ...)`.
+        explain: any explainer, `explain(apply_fn, params, x, target, ...)`, whose values for an
+            example depend on no other; it is called with several noisy copies of the batch.
         key: for the noise.
-        num_samples: noisy copies; each costs what `explain` costs.
+        num_samples: noisy copies; each costs what `explain` costs for the batch.
         noise: the deviation as a share of the range (maximum less minimum) of each example, in
             each array of `x`. 0 gives `explain` itself.
         reduce: "mean", "square" or "variance" (ddof 0).
@@ -79,12 +80,15 @@ def smooth(
             repeated = None if question.target is None else _repeated(question.target, len(keys))
             return explain(apply_fn, params, noisy, repeated, **keywords)
 
-        keys = jax.random.split(key, num_samples)
+        def over_all(together: int) -> Any:
+            keys = jax.random.split(key, (num_samples // together, together))
+            return _reduced(sample, keys, question.x, reduce)
+
         together = _num_together(question.params, question.x, num_samples)
         if together > 1:
             with contextlib.suppress(TypeError, ValueError):  # it holds arrays [batch, ...]
-                return _reduced(sample, keys.reshape(-1, together, *keys.shape[1:]), question.x, reduce)
-        return _reduced(sample, keys[:, None], question.x, reduce)
+                return over_all(together)
+        return over_all(1)
 
     return smoothed
 

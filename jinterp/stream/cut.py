@@ -83,6 +83,11 @@ def _summed(valid: AnyArray, results: AnyArray) -> AnyArray:
     return jnp.where(mask, results, jnp.zeros((), results.dtype)).sum(axis=0)
 
 
+def _placed(leaf: Any) -> Hashable:
+    """Where an array lies, how, and whether it has to stay there."""
+    return getattr(leaf, "format", None), getattr(leaf, "committed", None)
+
+
 @dataclasses.dataclass(frozen=True)
 class Cut:
     """One way to cut a computation.
@@ -144,8 +149,7 @@ class Cut:
     def key(self, budget: int) -> tuple[Hashable, ...]:
         """What decides how it has to be cut further, and what its program is."""
         arguments = self.params, self.rows, self.points, self.initial
-        held = [leaf for leaf in jax.tree.leaves(arguments) if isinstance(leaf, jax.Array)]
-        placed = tuple((leaf.format, leaf.committed) for leaf in held)
+        placed = tuple(map(_placed, jax.tree.leaves(arguments)))
         cut = self.call, self.slice_size, self.chunk, self.num_lanes, self.multiple
         return cut, settings(), *abstract(arguments), placed, budget
 
@@ -215,9 +219,7 @@ class Cut:
         return parts
 
 
-def usual_cut(
-    call: Call, params: Params, rows: Inputs, points: Any, initial: Any, slice_size: int | None
-) -> Cut:
+def usual_cut(call: Call, params: Params, rows: Inputs, points: Any, initial: Any) -> Cut:
     """The cut that is fastest on the backend, whatever the memory."""
     over_devices = is_sharded((params, rows))
     device = _device(rows)
@@ -225,8 +227,10 @@ def usual_cut(
     num_points = 1 if points is None else len(jax.tree.leaves(points)[0])
     lanes = 1 if over_devices else memory.num_row_lanes(device)
     most = num_examples if over_devices else memory.rows_per_program(device)
-    size = _even(num_examples, slice_size or min(most, _divided(num_examples, lanes)))
+    size = _even(num_examples, min(most, _divided(num_examples, lanes)))
     num_groups = _divided(lanes, _divided(num_examples, size))
+    # What is stacked are scores, of forward passes alone: they are fastest with twice the rows.
+    most *= 2 if call.kind == "stack" else 1
     chunk = (
         1 if call.kind == "carry" else min(max(1, most // size), _divided(num_points, num_groups))
     )

@@ -30,7 +30,6 @@ def map_rows(
     *,
     kind: Kind = "sum",
     initial: Any = None,
-    slice_size: int | None = None,
 ) -> Any:
     """The result of `fn` for every example, over all points.
 
@@ -51,14 +50,13 @@ def map_rows(
         kind: whether the results of the points are summed, stacked along axis 1, or each computed
             from the one before.
         initial: with `kind="carry"` the first, `[batch, ...]`.
-        slice_size: at most so many examples in a slice; None chooses.
     """
     call = Call(fn, static, kind)
     initial = initial if kind == "carry" else None
     if under_transform((params, rows, points)) or _config.jax_disable_jit:
         return _traced(call, params, rows, points, initial)
     params, rows, initial = jax.tree.map(_on_device, (params, rows, initial))
-    return run_fitting(usual_cut(call, params, rows, points, initial, slice_size))
+    return run_fitting(usual_cut(call, params, rows, points, initial))
 
 
 def _traced(call: Call, params: Params, rows: Inputs, points: Any, initial: Any) -> Any:

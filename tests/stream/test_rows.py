@@ -114,15 +114,6 @@ def test_traced_as_cut(kind: Any, cut: Any) -> None:
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("slice_size", [1, 3, 5, 7, 20])
-def test_a_slice_size_given(slice_size: int) -> None:
-    x, points = examples(7), positions(3)
-    found = map_rows(one_point, 2, PARAMS, x, points, slice_size=slice_size)
-    expected = expected_points(PARAMS, x, points).sum(1)
-    assert found["wave"].shape == expected.shape
-    np.testing.assert_allclose(found["wave"], expected, rtol=0, atol=1e-6)
-
-
 def test_no_points_is_one() -> None:
     def of_rows(static: Any, params: Any, x: Any, point: None) -> Any:
         assert point is None
