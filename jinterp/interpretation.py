@@ -71,6 +71,7 @@ class ClassificationInterpretation:
         mesh: Mesh | None = None,
         progress: bool | None = None,
         checkpoint_dir: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 100,
     ) -> "ClassificationInterpretation":
         """Run the pass.
 
@@ -84,6 +85,7 @@ class ClassificationInterpretation:
             progress: show a progress bar; None shows one for a long pass in a terminal.
             checkpoint_dir: a folder where the pass is saved as it goes; the same call after a stop
                 goes on from there.
+            checkpoint_every: after how many batches each time.
         """
         dataset = batches(ds)
         found = evaluate(
@@ -95,6 +97,7 @@ class ClassificationInterpretation:
             mesh=mesh,
             progress=progress,
             checkpoint_dir=checkpoint_dir,
+            checkpoint_every=checkpoint_every,
         )
         return cls(found, dataset, Model(apply_fn, params))
 

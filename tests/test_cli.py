@@ -310,7 +310,7 @@ def test_explain_dataset_writes_a_store_and_goes_on_with_it(images: Path) -> Non
     assert "which is not empty; expected a new folder" in again.stderr
     assert explain_dataset(images, "store", "--resume").returncode == 0
     other = explain_dataset(images, "store", "--resume", "--labels")
-    assert "their target is 'None', that of this call" in other.stderr
+    assert "its target is 'None', that of this call" in other.stderr
 
 
 def test_evaluate_goes_on_after_kill_9(folder: Path) -> None:

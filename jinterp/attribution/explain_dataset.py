@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import logging
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +22,14 @@ from jinterp._types import ApplyFn, Batch, Explainer, Inputs, Params, Preprocess
 from jinterp.attribution._question import ask, with_predictions
 from jinterp.data.batches import Batches, batches, host_batches
 from jinterp.model import logit
-from jinterp.stream.fingerprint import Seen, blocks_after, digest_of, params_digest, same_as
+from jinterp.stream.fingerprint import (
+    Seen,
+    blocks_after,
+    difference,
+    digest_of,
+    params_digest,
+    same_as,
+)
 from jinterp.stream.memory import usual_batch_size
 from jinterp.stream.mesh import Placement, local_mesh, params_of_this_host, place
 from jinterp.stream.progress import progress_bar
@@ -101,6 +109,7 @@ def explain_dataset(
         wait_for_all_processes("the explanations can be written")
         store = Store.open(folder)
         _is_of_the_job(store, about, dataset.batch_size)
+        _devices_share(store.about["batch_size"], placement.num_shards)
         _run(job, store, first, about["num_examples"], progress)
         wait_for_all_processes("the explanations are written")
     if not store.done().all():
@@ -196,6 +205,9 @@ def _left(
     seen = [complete[start] for start in itertools.takewhile(complete.__contains__, starts)]
     num_seen = sum(each.length for each in seen)
     advance(num_seen)
+    if complete:
+        num_done = sum(each.length for each in complete.values())
+        _log.info("going on with %s of %s explanations complete", num_done, len(done))
     _, blocks = blocks_after(dataset.source, seen, size)
     for batch in host_batches(blocks, size, first_index=first + num_seen):
         found = digest_of(batch, int(batch.indices[0]) - first)
@@ -228,11 +240,23 @@ def _is_of_the_job(store: Store, about: dict[str, Any], batch_size: int | None) 
         if name == "batch_size" and batch_size is None:
             continue
         if store.about.get(name) != expected:
+            found = store.about.get(name)
+            reason = difference(name, found, expected)
+            if name == "parts" and found and expected and len(found) != len(expected):
+                reason = f"{len(found)} processes began it, this call has {len(expected)}"
             raise ValueError(
-                f"`out` holds explanations of another kind: their {name} is "
-                f"{store.about.get(name)!r}, that of this call {expected!r}. Call with what they "
-                "were begun with, or give another folder."
+                f"`out` holds explanations of another kind: {reason}. Call with what they were "
+                "begun with, or give another folder."
             )
+
+
+def _devices_share(batch_size: int, num_devices: int) -> None:
+    if batch_size % num_devices:
+        raise ValueError(
+            f"`out` was begun with batches of {batch_size}, which {num_devices} devices cannot "
+            f"share alike; expected a number of devices that divides {batch_size}. Give such a "
+            "`mesh`."
+        )
 
 
 @functools.partial(jax.jit, static_argnames="preprocess")
@@ -274,6 +298,9 @@ def _stored(values: np.ndarray, dtype: str) -> np.ndarray:
             'as infinite. Store them as dtype="float32".'
         )
     return stored
+
+
+_log = logging.getLogger("jinterp")
 
 
 def _is_known(dtype: str) -> None:

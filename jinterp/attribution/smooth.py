@@ -119,7 +119,7 @@ def _reduced(sample: Callable[[Any], Any], keys: Array, x: Inputs, reduce: Reduc
         return _added(state, sample(some), keys.shape[1], reduce), None
 
     first = sample(keys[0])
-    state = _added(_started(first, keys.shape[1]), first, keys.shape[1], reduce)
+    state = _started(first, keys.shape[1], reduce)
     if under_transform((first, x)):
         state = jax.lax.scan(add, state, keys[1:])[0]
     else:
@@ -131,33 +131,38 @@ def _reduced(sample: Callable[[Any], Any], keys: Array, x: Inputs, reduce: Reduc
     return as_inputs(mean, first)
 
 
-def _started(values: Any, together: int) -> tuple[Any, Any, Any]:
-    def zeros(leaf: Array) -> Array:
-        own = len(leaf) // together, *leaf.shape[1:]
-        return jnp.zeros(own, at_least_float32(leaf[:0]).dtype)
-
-    nothing = jax.tree.map(zeros, values)
-    return jnp.int32(0), nothing, nothing
+@functools.partial(jax.jit, static_argnames=("together", "reduce"))
+def _started(values: Any, together: int, reduce: Reduction) -> tuple[Any, Any, Any]:
+    samples = _samples(values, together, reduce)
+    nothing = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), samples)
+    return jax.lax.scan(_add, (jnp.int32(0), nothing, nothing), samples)[0]
 
 
 @functools.partial(jax.jit, static_argnames=("together", "reduce"))
 def _added(
     state: tuple[Any, Any, Any], values: Any, together: int, reduce: Reduction
 ) -> tuple[Any, Any, Any]:
-    def add(state: tuple[Any, Any, Any], values: Any) -> tuple[tuple[Any, Any, Any], None]:
-        number, mean, deviations = state
-        number = number + 1
-        shift = jax.tree.map(jnp.subtract, values, mean)
-        mean = jax.tree.map(lambda m, s: m + s / number.astype(s.dtype), mean, shift)
-        deviations = jax.tree.map(
-            lambda d, s, v, m: d + s * (v - m), deviations, shift, values, mean
-        )
-        return (number, mean, deviations), None
+    return jax.lax.scan(_add, state, _samples(values, together, reduce))[0]
 
-    values = jax.tree.map(
-        lambda leaf: leaf.reshape(together, -1, *leaf.shape[1:]), _summands(values, reduce)
-    )
-    return jax.lax.scan(add, state, values)[0]
+
+def _add(state: tuple[Any, Any, Any], values: Any) -> tuple[tuple[Any, Any, Any], None]:
+    number, mean, deviations = state
+    number = number + 1
+    shift = jax.tree.map(jnp.subtract, values, mean)
+    mean = jax.tree.map(lambda m, s: m + s / number.astype(s.dtype), mean, shift)
+    deviations = jax.tree.map(lambda d, s, v, m: d + s * (v - m), deviations, shift, values, mean)
+    return (number, mean, deviations), None
+
+
+def _samples(values: Any, together: int, reduce: Reduction) -> Any:
+    """`[samples, batch, ...]` of what lies one batch behind the other."""
+
+    def one(leaf: Array) -> Array:
+        if together == 1:
+            return leaf[None]
+        return leaf.reshape(together, len(leaf) // together, *leaf.shape[1:])
+
+    return jax.tree.map(one, _summands(values, reduce))
 
 
 def _summands(values: Any, reduce: Reduction) -> Any:

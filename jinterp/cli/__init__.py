@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 import operator
 import os
 import sys
@@ -15,7 +16,7 @@ import numpy as np
 from jinterp import attribution, plot
 from jinterp import demo as demonstration
 from jinterp._types import Explainer, PreprocessFn
-from jinterp.cli.loading import data_options, interpret, load
+from jinterp.cli.loading import data_options, interpret, load, names_option
 from jinterp.cli.processes import distributed_options, is_first
 from jinterp.cli.summary import summary
 from jinterp.report import writable_folder
@@ -41,12 +42,21 @@ def demo(out: str) -> None:
 
 @cli.command()
 @data_options
+@names_option
 @click.option("--out", help="Folder for evaluation.json and predictions.npz.")
 @click.option("--json", "as_json", is_flag=True, help="Print the evaluation as JSON.")
 @click.option(
     "--checkpoint-dir",
     metavar="FOLDER",
     help="Save the pass there as it goes; the same command goes on from it after a stop.",
+)
+@click.option(
+    "--checkpoint-every",
+    metavar="BATCHES",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="How often; what is less than that is not saved.",
 )
 @distributed_options
 def evaluate(out: str | None, as_json: bool, **options: Any) -> None:
@@ -91,6 +101,7 @@ _EXPLAINERS = {explainer.__name__: explainer for explainer in (*_MAPS, *_AT_INPU
 
 @cli.command()
 @data_options
+@names_option
 @click.option(
     "--method", type=click.Choice(list(_EXPLAINERS)), default="grad_cam", show_default=True
 )
@@ -144,7 +155,6 @@ def explain_dataset(
     dtype: str,
     resume: bool,
     out: str,
-    class_names: str | None,
     **options: Any,
 ) -> None:
     """Explain every example of a dataset, and write the values to a Zarr group."""
@@ -193,6 +203,7 @@ def _as_float(x: Any) -> Any:
 
 @cli.command()
 @data_options
+@names_option
 @click.option("--out", default="jinterp-report", show_default=True, help="Folder to write to.")
 @click.option("--title", default="Where does the model fail?", show_default=True)
 def report(out: str, title: str, **options: Any) -> None:
@@ -207,6 +218,8 @@ def report(out: str, title: str, **options: Any) -> None:
 
 def main() -> None:
     """Run the command line: errors and warnings are one line, Ctrl-C says what was done."""
+    logging.basicConfig(format="jinterp: %(message)s")
+    logging.getLogger("jinterp").setLevel(logging.INFO)
     warnings.formatwarning = lambda message, *_, **__: f"jinterp: warning: {message}\n"
     try:
         sys.exit(cli.main(standalone_mode=False))

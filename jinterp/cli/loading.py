@@ -31,8 +31,11 @@ class Data(NamedTuple):
     class_names: list[str] | None
 
 
+names_option = click.option("--class-names", help="Names of the classes, separated by commas.")
+
+
 def data_options(command: Callable[..., None]) -> Callable[..., None]:
-    """What `evaluate` and `report` share."""
+    """The model and the data, which all commands but the demo take."""
     options = [
         click.option(
             "--model",
@@ -50,7 +53,6 @@ def data_options(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option("--inputs", help="The key of the inputs, where it is not a usual one."),
         click.option("--targets", help="The key of the labels, where it is not a usual one."),
-        click.option("--class-names", help="Names of the classes, separated by commas."),
         click.option("--batch-size", type=click.IntRange(min=1), help="Default: by memory."),
         click.option("--image-size", type=click.IntRange(min=1), help="Resize a folder's images."),
         click.option(
@@ -68,14 +70,19 @@ def interpret(
     *,
     class_names: str | None,
     checkpoint_dir: str | None = None,
+    checkpoint_every: int = 100,
     preprocess: PreprocessFn | None = None,
     **options: Any,
 ) -> ClassificationInterpretation:
-    """One pass over the data, with what `data_options` say."""
+    """One pass over the data, with what `data_options` and `names_option` say."""
     loaded = load(preprocess=preprocess, **options)
     names = class_names.split(",") if class_names else loaded.class_names
     return ClassificationInterpretation.from_model(
-        *loaded.model, loaded.ds, class_names=names, checkpoint_dir=checkpoint_dir
+        *loaded.model,
+        loaded.ds,
+        class_names=names,
+        checkpoint_dir=checkpoint_dir,
+        checkpoint_every=checkpoint_every,
     )
 
 
@@ -120,6 +127,8 @@ def load(
 
 def keep_programs(folder: str) -> None:
     """Keep every compiled program in a folder; JAX itself keeps those that took a second."""
+    if Path(folder).is_file():
+        raise click.UsageError(f"--compilation-cache is {folder!r}, a file; expected a folder.")
     jax.config.update("jax_compilation_cache_dir", str(Path(folder).absolute()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 

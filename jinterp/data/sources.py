@@ -28,12 +28,14 @@ class Source(NamedTuple):
         num_examples: how many there are, None where only a pass tells.
         take: `take(indices)` fetches the inputs of these examples, as a list of pytrees.
         seeks: whether `blocks` starts in the middle without reading what is before.
+        is_held: whether the examples are arrays in memory, so that reading them costs nothing.
     """
 
     blocks: Callable[[int, int], Iterator[Block]]
     num_examples: int | None
     take: Callable[[Indices], list[Any]]
     seeks: bool = False
+    is_held: bool = False
 
 
 def open_source(ds: Any, inputs: Keys = None, targets: Keys = None) -> Source:
@@ -103,10 +105,11 @@ def _every(blocks: Iterator[Block], number: int, num_parts: int) -> Iterator[Blo
             yield jax.tree.map(lambda leaf, first=first: leaf[first::num_parts], block)
 
 
-def no_such_example(indices: Iterable[int], num_examples: int) -> IndexError:
+def no_such_example(indices: Iterable[int], num_examples: int | None) -> IndexError:
+    known = f"the dataset has {num_examples} examples, so expected 0 to {(num_examples or 0) - 1}."
     return IndexError(
-        f"`indices` holds {', '.join(map(str, indices))}; `ds` has {num_examples} examples, so "
-        f"expected 0 to {num_examples - 1}."
+        f"`indices` holds {', '.join(map(str, indices))}; "
+        + (known if num_examples is not None else "expected 0 or more.")
     )
 
 
@@ -124,7 +127,7 @@ def _from_arrays(block: Block) -> Source:
     def take(indices: Indices) -> list[Any]:
         return [_example(block, int(i)) for i in indices]
 
-    return Source(blocks, num_examples, take, seeks=True)
+    return Source(blocks, num_examples, take, seeks=True, is_held=True)
 
 
 def _from_items(

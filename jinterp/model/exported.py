@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.export import Exported
 from jaxtyping import Array
 
@@ -59,6 +60,7 @@ def from_exported(
     >>> jinterp.gradient(*model, jnp.ones((2, 3)), 0).tolist()
     [[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]
     """
+    params = dict(params) if isinstance(params, np.lib.npyio.NpzFile) else params
     apply_fn = _of_exported(exported) if isinstance(exported, Exported) else _of_blob(exported)
     apply_fn.matched(params)
     return Model(apply_fn, params)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jinterp._trace import warn
-from jinterp.stream.fingerprint import Seen
+from jinterp.stream.fingerprint import Seen, difference
 from jinterp.stream.mesh import Placement
 from jinterp.stream.writer import only_writer
 
@@ -120,7 +120,7 @@ class Checkpoints:
         about = self._states.restore(number, args=args.Composite(about=args.JsonRestore())).about
         for name, expected in self._about.items():
             if about[name] != expected:
-                raise _Unlike(f"its {name} is {about[name]}, that of this call {expected}")
+                raise _Unlike(difference(name, about[name], expected))
         tree = self._states.restore(number, args=args.Composite(tree=args.StandardRestore())).tree
         steps = [step for step in sorted(self._rows.all_steps()) if step <= number]
         parts = [self._rows.restore(step, args=args.StandardRestore()) for step in steps]
@@ -152,8 +152,19 @@ def checkpoints(
         yield None
         return
     path = Path(folder).absolute()
+    _holds_nothing_else(path)
     with only_writer(path), contextlib.closing(Checkpoints(path, about(), placement)) as found:
         yield found
+
+
+def _holds_nothing_else(folder: Path) -> None:
+    names = {each.name for each in folder.iterdir()} if folder.is_dir() else set()
+    others = sorted(name for name in names - {"states", "rows"} if not name.startswith("."))
+    if others:
+        raise ValueError(
+            f"`checkpoint_dir` is {str(folder)!r}, which holds {', '.join(map(repr, others[:3]))}; "
+            "expected a new folder, or one with the checkpoints of this pass."
+        )
 
 
 def _numbered(leaves: list[Any]) -> dict[str, Any]:

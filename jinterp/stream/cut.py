@@ -337,7 +337,8 @@ def automatic(tree: Any) -> Any:
 
 def is_sharded(tree: Any) -> bool:
     """Whether an array is on several devices; then one program spans them all."""
-    return any(len(leaf.devices()) > 1 for leaf in jax.tree.leaves(tree))
+    arrays = (leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array))
+    return any(len(leaf.sharding.device_set) > 1 for leaf in arrays)
 
 
 def _divided(a: int, b: int) -> int:

@@ -51,7 +51,7 @@ def block_digest(block: Block) -> int:
 def blocks_after(source: Source, read: list[Seen], size: int) -> tuple[Block, Iterator[Block]]:
     """Some block, and those after what was read in an earlier run, which is compared.
 
-    All of it where the stream has to be read from its start, sixteen blocks otherwise.
+    All of it where the stream has to be read from its start or is in memory, else sixteen blocks.
 
     Args:
         source: the dataset.
@@ -65,7 +65,8 @@ def blocks_after(source: Source, read: list[Seen], size: int) -> tuple[Block, It
     if not read:
         return peek(source.blocks(size, 0))
     if source.seeks:
-        chosen = np.unique(np.linspace(0, len(read) - 1, _MOST_PROBES).astype(int))
+        num = len(read) if source.is_held else _MOST_PROBES
+        chosen = np.unique(np.linspace(0, len(read) - 1, num).astype(int))
         compared = [_same(one, _exactly(source, one)) for one in map(read.__getitem__, chosen)]
         return compared[0], source.blocks(size, sum(one.length for one in read))
     lengths = (one.length for one in read)
@@ -92,6 +93,13 @@ def same_as(one: Seen, found: Seen) -> None:
     """Whether examples are those that an earlier run read there, or a named error."""
     if found != one:
         raise _changed(one)
+
+
+def difference(name: str, before: Any, now: Any) -> str:
+    """What an earlier run has that this call has not, for an error."""
+    if name == "params":
+        return "the parameters had other values or shapes than those of this call"
+    return f"its {name} is {before!r}, that of this call {now!r}"
 
 
 def _changed(one: Seen) -> ValueError:

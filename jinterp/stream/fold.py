@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -131,6 +132,7 @@ def _about(run: Run, dataset: Batches) -> dict[str, Any]:
     }
 
 
+_log = logging.getLogger("jinterp")
 _config: Any = jax.config  # whose flags type checkers do not know
 
 
@@ -142,6 +144,8 @@ def _fold(
     seen: list[Seen] = []  # since the last checkpoint
     total = plan.shard.total
     num_done = sum(each.length for each in done.seen)
+    if num_done:
+        _log.info("going on from example %s of %s", num_done, total or "an unknown number")
     with (
         progress_bar(total, progress) as advance,
         contextlib.ExitStack() as threads,

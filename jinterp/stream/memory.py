@@ -168,7 +168,10 @@ def rounded_budget(device: jax.Device) -> int:
 
 def _operations(lowered: Lowered) -> float:
     """Floating-point operations, as the compiler estimates them; 0 where it does not."""
-    analysis: Any = lowered.cost_analysis()
+    try:
+        analysis: Any = lowered.cost_analysis()
+    except jax.errors.JaxRuntimeError:  # an exported program has its shapes once it is compiled
+        analysis = lowered.compile().cost_analysis()
     return analysis.get("flops", 0.0) if isinstance(analysis, dict) else 0.0
 
 

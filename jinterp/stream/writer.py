@@ -15,11 +15,14 @@ def only_writer(folder: Path) -> Iterator[None]:
     In a run of several processes the first one holds it for all.
 
     Raises:
+        NotADirectoryError: it is a file.
         ValueError: another run writes to it.
     """
     if jax.process_index() > 0:
         yield
         return
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{str(folder)!r} is a file; expected a folder, new or old.")
     folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / ".lock")
     try:

@@ -86,6 +86,16 @@ def test_on_a_mesh(num_devices: int, tmp_path: Path) -> None:
     assert_whole(run(Items(), tmp_path, mesh=mesh))
 
 
+def test_devices_that_cannot_share_the_batches_it_was_begun_with(tmp_path: Path) -> None:
+    mesh = jax.make_mesh((3,), ("data",), devices=jax.devices()[:3])
+    run((X, Y), tmp_path)
+    dataset = jinterp.batches((X, Y), preprocess=preprocess)
+    with pytest.raises(ValueError, match="batches of 8, which 3 devices cannot share"):
+        jinterp.explain_dataset(
+            integrated, apply_fn, PARAMS, dataset, out=tmp_path, resume=True, mesh=mesh
+        )
+
+
 def test_any_reader_of_zarr_opens_it(tmp_path: Path) -> None:
     zarr = pytest.importorskip("zarr")
     group = zarr.open_group(run(Items(), tmp_path), mode="r")
@@ -96,9 +106,26 @@ def test_any_reader_of_zarr_opens_it(tmp_path: Path) -> None:
 
 
 def test_some_of_them(tmp_path: Path) -> None:
-    found = jinterp.read_explanations(run(Items(), tmp_path), [30, 2, 99])
+    found = jinterp.read_explanations(run(Items(), tmp_path), [30, 2])
     assert found.indices.tolist() == [30, 2]
     np.testing.assert_allclose(found.values, expected()[[30, 2]], rtol=1e-5, atol=1e-6)
+
+
+def test_indices_that_are_none(tmp_path: Path) -> None:
+    run(Items(), tmp_path)
+    for indices in ([3, 45], [-1]):
+        with pytest.raises(IndexError, match="the dataset has 45 examples, so expected 0 to 44"):
+            jinterp.read_explanations(tmp_path, indices)
+    for indices in (np.ones(45, bool), [1.5], ["a"]):
+        with pytest.raises(TypeError, match=r"expected whole numbers\. Use np.flatnonzero"):
+            jinterp.read_explanations(tmp_path, indices)
+
+
+def test_nothing_is_complete(tmp_path: Path) -> None:
+    with pytest.raises(faults.Crash):
+        run(Items(stop=3), tmp_path)
+    with pytest.raises(ValueError, match=r"no explanation in .* is complete; expected one at"):
+        jinterp.read_explanations(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -273,13 +300,13 @@ def swapped(a: int, b: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ds": Items(x=X[:40], y=Y[:40])}, "their num_examples is 45, that of this call 40"),
+        ({"ds": Items(x=X[:40], y=Y[:40])}, "its num_examples is 45, that of this call 40"),
         ({"ds": Items(x=X[swapped(1, 17)], y=Y[swapped(1, 17)])}, "its examples 0 to 7 are not"),
-        ({"params": PARAMS.at[7, 1].add(1)}, "their params is '"),
+        ({"params": PARAMS.at[7, 1].add(1)}, "the parameters had other values or shapes than"),
         ({"explain": jinterp.gradient}, r"explainer is 'integrated #\w+', that of this call 'gra"),
-        ({"dtype": "float16"}, "their dtype is 'float32', that of this call 'float16'"),
-        ({"target": 2}, "their target is 'None', that of this call '2'"),
-        ({"batch_size": 4}, "their batch_size is 8, that of this call 4"),
+        ({"dtype": "float16"}, "its dtype is 'float32', that of this call 'float16'"),
+        ({"target": 2}, "its target is 'None', that of this call '2'"),
+        ({"batch_size": 4}, "its batch_size is 8, that of this call 4"),
     ],
     ids=["length", "order", "params", "explainer", "dtype", "target", "batch_size"],
 )

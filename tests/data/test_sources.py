@@ -58,7 +58,7 @@ def test_take_names_an_index_that_is_not_there(
     name: str, wrong: int, tmp_path: pathlib.Path
 ) -> None:
     dataset = jinterp.batches(KINDS[name].make(tmp_path))
-    with pytest.raises(IndexError, match=f"holds {wrong}; `ds` has 13 examples, .* 0 to 12"):
+    with pytest.raises(IndexError, match=f"holds {wrong}; the dataset has 13 examples, .* 0 to 12"):
         dataset.take([2, wrong])
 
 

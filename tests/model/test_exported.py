@@ -68,9 +68,10 @@ def test_a_map_at_the_layer_found_by_itself(build: Any) -> None:
     )
 
 
-def test_a_pass_over_a_dataset() -> None:
+@pytest.mark.parametrize("batch_size", [4, None])
+def test_a_pass_over_a_dataset(batch_size: int | None) -> None:
     ds = (np.tile(IMAGES, (3, 1, 1, 1))[:11], np.arange(11) % networks.CLASSES)
-    ds = jinterp.batches(ds, 4)
+    ds = jinterp.batches(ds, batch_size)
     model, found = networks.cnn(), loaded()
     close(jinterp.evaluate(*found, ds).predictions, jinterp.evaluate(*model, ds).predictions)
     close(jinterp.confusion_matrix(*found, ds), jinterp.confusion_matrix(*model, ds))
@@ -203,6 +204,18 @@ def test_nnx_state_with_random_keys() -> None:
     model = jinterp.from_nnx(Dropped(nnx.Rngs(0)))
     found = jinterp.from_exported(jinterp.export_model(*model, ROWS), model.params)
     close(jinterp.gradient(*found, ROWS, 1), jinterp.gradient(*model, ROWS, 1))
+
+
+def test_parameters_of_an_npz_file(tmp_path: Path) -> None:
+    model = networks.cnn()
+    names = jax.tree_util.tree_leaves_with_path(model.params)
+    np.savez(
+        tmp_path / "params",
+        **{jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in names},
+    )
+    with np.load(tmp_path / "params.npz") as params:
+        found = jinterp.from_exported(blob(), params)
+    close(found.apply_fn(found.params, IMAGES), model.apply_fn(model.params, IMAGES))
 
 
 def test_parameters_in_any_structure_with_their_names() -> None:

@@ -176,13 +176,17 @@ def other_labels() -> Any:
         ({"ds": other_labels()}, r"`ds` has changed .* its examples 72 to 79 are not the same"),
         (
             {"ds": Items(), "model": (identity(CLASSES).apply_fn, 2 * jnp.eye(CLASSES))},
-            r"of another pass: its params is \w+, that of this call \w+\. Call with what it was",
+            "of another pass: the parameters had other values or shapes than those of this call. "
+            "Call with what it was",
         ),
         ({"ds": Items(), "reducers": {"mean": mean(losses)}}, r"its reducers is \['mean: Reducer"),
         ({"ds": Items(), "reducers": REDUCERS | {"mean": mean(firsts)}}, "its reducers is"),
         ({"ds": Items(), "reducers": REDUCERS | {"top": top_k(losses, 9)}}, "its reducers is"),
-        ({"ds": Items(), "model": (doubled, identity(CLASSES).params)}, "its apply_fn is linear #"),
-        ({"ds": jinterp.batches(Items(), preprocess=jnp.tanh)}, "its preprocess is None, that"),
+        (
+            {"ds": Items(), "model": (doubled, identity(CLASSES).params)},
+            "its apply_fn is 'linear #",
+        ),
+        ({"ds": jinterp.batches(Items(), preprocess=jnp.tanh)}, "its preprocess is 'None', that"),
     ],
     ids=[
         "length",
@@ -200,6 +204,30 @@ def test_another_pass_is_refused(change: dict[str, Any], message: str, tmp_path:
     stopped(tmp_path, Items(stop=130))
     with pytest.raises(ValueError, match=message):
         run(change.pop("ds"), tmp_path, **change)
+
+
+@pytest.mark.parametrize("changed", [40, 77, 119])
+def test_arrays_in_memory_are_compared_as_a_whole(changed: int, tmp_path: Path) -> None:
+    """Sixteen of thirty batches would leave some out."""
+    run((LOGITS, TARGETS), tmp_path, batch_size=4)
+    targets = (TARGETS + (np.arange(NUM) == changed)) % CLASSES
+    with pytest.raises(ValueError, match="`ds` has changed"):
+        run((LOGITS, targets), tmp_path, batch_size=4)
+
+
+def test_a_folder_of_other_things(tmp_path: Path) -> None:
+    (tmp_path / "zarr.json").touch()
+    with pytest.raises(ValueError, match=r"which holds 'zarr.json'; expected a new folder, or"):
+        run(Items(), tmp_path)
+    with pytest.raises(NotADirectoryError, match=r"zarr.json' is a file; expected a folder"):
+        run(Items(), tmp_path / "zarr.json")
+
+
+def test_it_is_told_where_a_pass_goes_on(tmp_path: Path, caplog: Any) -> None:
+    stopped(tmp_path, Items(stop=130))
+    with caplog.at_level("INFO", "jinterp"):
+        run(Items(), tmp_path)
+    assert caplog.messages == ["going on from example 120 of 203"]
 
 
 def test_a_stream_in_another_order_is_refused(tmp_path: Path) -> None:
