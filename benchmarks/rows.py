@@ -24,7 +24,7 @@ ADAPTIVE = 0.02
 Batches = Mapping[str, int]
 LIGHT: Batches = {"cnn": 64, "resnet20": 64, "resnet56": 64, "resnet50": 4, "vit_s16": 4, TINY: 2}
 HEAVY: Batches = {"cnn": 32, "resnet20": 32, "resnet56": 16, "resnet50": 1, "vit_s16": 1, TINY: 2}
-PASS: Batches = {"cnn": 4096, "resnet20": 2048, "resnet56": 512, "resnet50": 128, "vit_s16": 128}
+PASS: Batches = {"cnn": 4096, "resnet20": 2048, "resnet56": 512, "resnet50": 64, "vit_s16": 64}
 
 
 class Case(NamedTuple):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -20,6 +21,18 @@ jaxtyping.install_import_hook("jinterp", "beartype.beartype")
 # The first example of a shape compiles, which no deadline foresees.
 settings.register_profile("jinterp", deadline=None, derandomize=True)
 settings.load_profile("jinterp")
+
+
+@pytest.fixture(scope="session")
+def kept_programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment in which processes of this run of the suite share compiled programs."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(Path(folder) / "programs"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    }
 
 
 @pytest.fixture

@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +19,9 @@ import pytest
 from flax import serialization
 from PIL import Image
 
-from jinterp import read_explanations
+from jinterp import cli, read_explanations
 from jinterp.model.checkpoint import restore_params
+from tests import faults
 from tests.data import tiny
 from tests.problems import labelled_logits
 
@@ -26,6 +30,7 @@ LOGITS, TARGETS = labelled_logits(40, 3)
 COMMAND = [sys.executable, "-m", "jinterp.cli"]
 
 MODULE = """
+import os
 import time
 import jax, jax.numpy as jnp
 import jinterp
@@ -41,7 +46,7 @@ def wrong():
     return 3
 
 def slow(params, x):
-    jax.debug.callback(lambda: time.sleep(0.5))
+    jax.debug.callback(lambda: time.sleep(float(os.environ["SECONDS_A_BATCH"])))
     return apply_fn(params, x)
 
 def seen(params, x):
@@ -55,6 +60,28 @@ def make_seen():
 def make_slow():
     return make()._replace(apply_fn=slow)
 """
+
+
+class Done(NamedTuple):
+    """How the command ended."""
+
+    returncode: int
+    stderr: str
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """The command without a process of its own, which takes seconds to start."""
+
+    def run(folder: Path, *arguments: str) -> Done:
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", ["jinterp", *arguments])
+        monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # it sets its own
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return Done(caught.value.code, capsys.readouterr().err)
+
+    return run
 
 
 def jinterp(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -167,9 +194,9 @@ def test_evaluate_reads_a_prepared_tfds_dataset(
     ],
 )
 def test_errors_are_one_line_with_an_exit_code(
-    folder: Path, arguments: list[str], code: int, message: str
+    folder: Path, arguments: list[str], code: int, message: str, in_this_process: Any
 ) -> None:
-    done = jinterp(folder, *arguments)
+    done = in_this_process(folder, *arguments)
     assert done.returncode == code, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -181,6 +208,7 @@ def test_ctrl_c_says_what_was_done(folder: Path) -> None:
     process = subprocess.Popen(
         [*COMMAND, "evaluate", "--model", "mine:make_slow", "--data", "data.npz", "--batch-size=1"],
         cwd=folder,
+        env=os.environ | {"SECONDS_A_BATCH": "0.5"},
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -286,8 +314,10 @@ def test_explain_writes_values_and_a_picture(images: Path, method: str, shape: t
         (("--method", "magic"), "'magic' is not one of 'grad_cam'"),
     ],
 )
-def test_explain_says_what_was_wrong(images: Path, arguments: tuple, says: str) -> None:
-    run = jinterp(images, *OF_IMAGES, *arguments)
+def test_explain_says_what_was_wrong(
+    images: Path, arguments: tuple, says: str, in_this_process: Any
+) -> None:
+    run = in_this_process(images, *OF_IMAGES, *arguments)
     assert run.returncode != 0
     assert says in " ".join(run.stderr.split())
     assert "Traceback" not in run.stderr
@@ -313,20 +343,20 @@ def test_explain_dataset_writes_a_store_and_goes_on_with_it(images: Path) -> Non
     assert "its target is 'None', that of this call" in other.stderr
 
 
-def test_evaluate_goes_on_after_kill_9(folder: Path) -> None:
+def test_evaluate_goes_on_after_kill_9(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command = ["evaluate", "--model", "mine:make_slow", "--data", "data.npz", "--batch-size", "1"]
-    command += ["--checkpoint-dir", "kept", "--json"]
+    command += ["--checkpoint-dir", "kept", "--checkpoint-every", "4", "--json"]
+    monkeypatch.setenv("SECONDS_A_BATCH", "0.2")
     process = subprocess.Popen([*COMMAND, *command], cwd=folder, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not (folder / "kept/states").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    process.kill()
-    process.wait()
-    command[2] = "mine:make"
+    faults.wait_until(process, (folder / "kept/states/2").exists)
+    faults.kill(process)
+    monkeypatch.setenv("SECONDS_A_BATCH", "0")
     done = jinterp(folder, *command)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["num_examples"] == 40
+    assert re.search(r"going on from example (8|12) of 40", done.stderr)
+    found = json.loads(done.stdout)
+    assert found["num_examples"] == 40
+    assert found["accuracy"] == pytest.approx((LOGITS.argmax(1) == TARGETS).mean())
 
 
 def test_compiled_programs_are_kept(folder: Path) -> None:
@@ -340,10 +370,10 @@ def test_compiled_programs_are_kept(folder: Path) -> None:
     assert {path: path.stat().st_size for path in (folder / "programs").glob("*-cache")} == kept
 
 
-def test_processes_that_cannot_join(folder: Path) -> None:
+def test_processes_that_cannot_join(folder: Path, in_this_process: Any) -> None:
     command = ["evaluate", "--model", "mine:make", "--data", "data.npz"]
     alone = jinterp(folder, *command, "--distributed")
     assert alone.returncode == 2
     assert "give --coordinator HOST:PORT, --num-processes and --process-id." in alone.stderr
-    without = jinterp(folder, *command, "--num-processes", "2")
+    without = in_this_process(folder, *command, "--num-processes", "2")
     assert "--coordinator and its like are for --distributed." in without.stderr

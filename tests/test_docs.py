@@ -91,7 +91,9 @@ def test_every_block_is_of_a_kind_that_is_checked(page: Path) -> None:
 @pytest.mark.parametrize(
     "page", [page for page in GUIDES if runnable(page)], ids=lambda page: page.name
 )
-def test_a_page_runs_and_prints_what_it_shows(page: Path, tmp_path: Path) -> None:
+def test_a_page_runs_and_prints_what_it_shows(
+    page: Path, tmp_path: Path, kept_programs: dict[str, str]
+) -> None:
     environment = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "MPLBACKEND": "Agg",
@@ -101,7 +103,7 @@ def test_a_page_runs_and_prints_what_it_shows(page: Path, tmp_path: Path) -> Non
     run = subprocess.run(
         [sys.executable, "-c", f"exec(compile({program(page)!r}, {page.name!r}, 'exec'))"],
         cwd=tmp_path,
-        env=os.environ | environment,
+        env=os.environ | kept_programs | environment,
         capture_output=True,
         encoding="utf-8",
         timeout=600,

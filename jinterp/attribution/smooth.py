@@ -16,7 +16,7 @@ from jinterp.attribution._question import as_inputs, ask, default_of, with_predi
 from jinterp.model import logit
 from jinterp.model.score import at_least_float32
 from jinterp.stream import memory
-from jinterp.stream.rows import is_sharded
+from jinterp.stream.rows import WithRows, is_sharded
 
 Reduction = Literal["mean", "square", "variance"]
 
@@ -98,7 +98,7 @@ def _num_together(params: Params, x: Inputs, num_samples: int) -> int:
 
     A divisor of all, so that every call has the same programs.
     """
-    if under_transform((params, x)) or is_sharded((params, x)):
+    if isinstance(params, WithRows) or under_transform((params, x)) or is_sharded((params, x)):
         return 1
     leaf = jax.tree.leaves(x)[0]
     most = max(1, memory.rows_per_call(*leaf.devices()) // len(leaf))

@@ -16,7 +16,8 @@ from jax.stages import Compiled, Lowered
 # batch costs the host a millisecond, which is much for a small model. An accelerator wants larger
 # batches.
 _DEFAULT_BATCH_SIZE = {"cpu": 64}
-_LARGE_STEP = 3e9  # operations in the usual batch, from which half of it is as fast or faster
+_LARGE_STEP = 3e9  # operations of a batch, from which half of it is as fast or faster
+_LEAST_LARGE = 8
 _ACCELERATOR_BATCH_SIZE = 256
 # Input gradients of ResNet-20 and a 6-convolution network, 2 cores: two programs of 8 to 16 rows
 # side by side take 0.56 of the time of one of 64.
@@ -130,8 +131,8 @@ def choose_batch_size(
         # A power of two, so that small datasets of different lengths share programs.
         size = min(size, 1 << (-(-num_examples // num_shards) - 1).bit_length())
     operations = _operations(lower_at(size * num_shards)) / num_shards
-    if device.platform == "cpu" and operations > _LARGE_STEP:
-        size = (size + 1) // 2
+    while device.platform == "cpu" and operations > _LARGE_STEP and size > _LEAST_LARGE:
+        size, operations = size // 2, operations / 2
     while size > 1 and not fits(lower_at(size * num_shards).compile(), budget, num_lanes):
         size = (size + 1) // 2
     return size * num_shards
