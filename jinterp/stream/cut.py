@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.stages import Compiled
+from jax.stages import Compiled, Lowered
 
 from jinterp._trace import abstract, eval_shape, settings, warn
 from jinterp._types import AnyArray, Inputs, Params
@@ -142,9 +142,19 @@ class Cut:
         Compiled here and not by the first call, since other threads have settings of their own:
         float64 and the precision of products are those of the caller.
         """
+        return self.lower().compile()
+
+    def lower(self) -> Lowered:
         params, rows, initial = self.slices[0]
         program = _on_one_device if self.multiple is None else _over_devices
-        return program.lower(self.call, params, rows, *self.chunks[0], initial).compile()
+        return program.lower(self.call, params, rows, *self.chunks[0], initial)
+
+    def of_usual_work(self) -> "Cut":
+        """Made finer where the program would have more to do than is fast."""
+        cut = self
+        for _ in range(memory.num_halvings(self.lower(), _device(self.rows))):
+            cut = cut if cut.is_finest else cut.finer()
+        return cut
 
     def key(self, budget: int) -> tuple[Hashable, ...]:
         """What decides how it has to be cut further, and what its program is."""
@@ -262,7 +272,9 @@ def run_fitting(cut: Cut) -> Any:
     budget = _budget(cut)
     fitting = _fitting(cut.key(budget))
     program = fitting.program
-    if program is not None:
+    if program is None:
+        cut = cut.of_usual_work()
+    else:
         cut = dataclasses.replace(cut, slice_size=fitting.slice_size, chunk=fitting.chunk)
     while True:
         known = program is not None

@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -11,17 +12,17 @@ import jax
 import psutil
 from jax.stages import Compiled, Lowered
 
-# Measured on XLA:CPU with 2 cores, two batches in flight, ms an image at 16, 32 and 64: a
-# 6-convolution network 0.45, 0.40, 0.45; ResNet-20 0.72, 0.74, 0.71; ResNet-56 2.36, 2.45, 2.88. A
-# batch costs the host a millisecond, which is much for a small model. An accelerator wants larger
-# batches.
+# Measured on XLA:CPU with 2 cores, two batches side by side, ms an image at 8, 16, 32 and 64: a
+# 6-convolution network -, 0.49, 0.41, 0.48; ResNet-20 -, 0.79, 0.76, 0.77; ResNet-56 2.59, 2.46,
+# 2.46, 2.88; ViT-S/16 70, 75, 92, -. A batch costs the host a millisecond, which is much for a
+# small model. An accelerator wants larger batches.
 _DEFAULT_BATCH_SIZE = {"cpu": 64}
-_LARGE_STEP = 3e9  # operations of a batch, from which half of it is as fast or faster
-_LEAST_LARGE = 8
+_LARGE_STEPS = ((3e9, 32), (8e9, 8))  # with more operations a batch is halved, but not below this
 _ACCELERATOR_BATCH_SIZE = 256
 # Input gradients of ResNet-20 and a 6-convolution network, 2 cores: two programs of 8 to 16 rows
 # side by side take 0.56 of the time of one of 64.
 _ROWS_PER_PROGRAM = {"cpu": 16}
+_LARGE_PROGRAM = 8e9  # operations, from which fewer are faster: ResNet-56 with 8, ViT-S/16 with one
 _ACCELERATOR_ROWS = 256
 _USUAL_FRACTION = 0.5
 NUM_CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
@@ -131,8 +132,9 @@ def choose_batch_size(
         # A power of two, so that small datasets of different lengths share programs.
         size = min(size, 1 << (-(-num_examples // num_shards) - 1).bit_length())
     operations = _operations(lower_at(size * num_shards)) / num_shards
-    while device.platform == "cpu" and operations > _LARGE_STEP and size > _LEAST_LARGE:
-        size, operations = size // 2, operations / 2
+    for most, least in _LARGE_STEPS if device.platform == "cpu" else ():
+        while operations > most and size > least:
+            size, operations = size // 2, operations / 2
     while size > 1 and not fits(lower_at(size * num_shards).compile(), budget, num_lanes):
         size = (size + 1) // 2
     return size * num_shards
@@ -146,6 +148,16 @@ def num_row_lanes(device: jax.Device) -> int:
 def rows_per_program(device: jax.Device) -> int:
     """Examples, or points of a path, that one program computes at a time."""
     return _ROWS_PER_PROGRAM.get(device.platform, _ACCELERATOR_ROWS)
+
+
+def num_halvings(lowered: Lowered, device: jax.Device) -> int:
+    """How often the rows of a program are to be halved, so that it has no more to do than is fast.
+
+    On a CPU what a large program computes does not stay in its caches; an accelerator wants all.
+    """
+    if device.platform != "cpu":
+        return 0
+    return max(0, math.ceil(math.log2(max(_operations(lowered), 1) / _LARGE_PROGRAM)))
 
 
 def rows_per_call(device: jax.Device) -> int:

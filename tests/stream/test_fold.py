@@ -357,7 +357,7 @@ def test_the_batch_size_falls_to_the_memory_there_is(monkeypatch: pytest.MonkeyP
 def test_batches_are_smaller_where_a_program_has_much_to_do(
     operations: float, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream.memory, "_LARGE_STEP", operations)
+    monkeypatch.setattr(stream.memory, "_LARGE_STEPS", ((operations, 8),))
     sizes = []
 
     def record(batch, logits):

@@ -39,6 +39,9 @@ OUT_OF_MEMORY = """
 import resource, warnings
 import jax, jax.numpy as jnp, numpy as np, psutil
 import jinterp
+from jinterp.stream import memory
+
+memory._LARGE_PROGRAM = 1e30  # XLA counts 10^12 operations for a cumsum
 
 def apply_fn(params, x):  # several times 4 MB an example
     wide = jnp.cumsum(jnp.sin(x[:, :1] * jnp.linspace(0, 1, 1_000_000)), axis=1)
