@@ -8,7 +8,6 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.stages import Compiled, Lowered
 
 from jinterp._trace import abstract, eval_shape, settings, warn
@@ -269,7 +268,7 @@ def _fitting(key: Hashable) -> _Fitting:
 
 def run_fitting(cut: Cut) -> Any:
     """Run the cut made finer until its program fits the memory, as foreseen and as it turns out."""
-    budget = _budget(cut)
+    budget = memory.rounded_budget(_device(cut.rows), of_all=not cut.is_on_this_host)
     fitting = _fitting(cut.key(budget))
     program = fitting.program
     if program is None:
@@ -294,14 +293,6 @@ def run_fitting(cut: Cut) -> Any:
                 fitting.slice_size, fitting.chunk = cut.slice_size, cut.chunk
                 return results
         cut, program = cut.finer(), None
-
-
-def _budget(cut: Cut) -> int:
-    """The same on every process that takes part, since all must cut alike."""
-    budget = memory.rounded_budget(_device(cut.rows))
-    if cut.is_on_this_host:
-        return budget
-    return 1 << int(multihost_utils.process_allgather(np.int32(budget.bit_length() - 1)).min())
 
 
 def _tell(cut: Cut) -> None:

@@ -190,7 +190,7 @@ def _plan(run: Run, dataset: Batches, seen: list[Seen]) -> tuple[Plan, Iterator[
     batch_size = dataset.batch_size or choose_batch_size(
         functools.partial(run.lower, some),
         device,
-        budget=placement.least_power(memory.budget_of(device)),
+        budget=memory.rounded_budget(device, of_all=placement.num_processes > 1),
         num_shards=placement.num_shards,
         num_lanes=lanes,
         # Processes have parts and memory of their own, and must cut the same batches.

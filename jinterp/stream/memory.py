@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import psutil
+from jax.experimental import multihost_utils
 from jax.stages import Compiled, Lowered
 
 # Measured on XLA:CPU with 2 cores, two batches side by side, ms an image at 8, 16, 32 and 64: a
@@ -22,7 +24,7 @@ _ACCELERATOR_BATCH_SIZE = 256
 # Input gradients of ResNet-20 and a 6-convolution network, 2 cores: two programs of 8 to 16 rows
 # side by side take 0.56 of the time of one of 64.
 _ROWS_PER_PROGRAM = {"cpu": 16}
-_LARGE_PROGRAM = 8e9  # operations, from which fewer are faster: ResNet-56 with 8, ViT-S/16 with one
+_LARGE_PROGRAM = 6e9  # operations, from which fewer are faster: ResNet-56 with 8, ViT-S/16 with one
 _ACCELERATOR_ROWS = 256
 _USUAL_FRACTION = 0.5
 NUM_CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
@@ -171,12 +173,15 @@ def fits(compiled: Compiled, budget: int, num_lanes: int) -> bool:
     return _temporary_bytes(compiled) * num_lanes <= budget
 
 
-def rounded_budget(device: jax.Device) -> int:
-    """The budget rounded down to a power of two.
+def rounded_budget(device: jax.Device, *, of_all: bool) -> int:
+    """The budget rounded down to a power of two, with `of_all` the least of all processes.
 
     So what is free at the moment seldom changes the cut, and with it the program.
     """
-    return 1 << max(budget_of(device).bit_length() - 1, 0)
+    power = max(budget_of(device).bit_length() - 1, 0)
+    if of_all:  # they must cut alike
+        power = int(multihost_utils.process_allgather(np.int32(power)).min())
+    return 1 << power
 
 
 def _operations(lowered: Lowered) -> float:

@@ -49,12 +49,6 @@ class Placement:
             return number
         return int(multihost_utils.process_allgather(np.int32(number)).min())
 
-    def least_power(self, number: int) -> int:
-        """The same for numbers beyond 32 bits, rounded down to a power of two."""
-        if self.num_processes == 1:
-            return number
-        return 1 << self.least(max(number.bit_length() - 1, 0))
-
     def gathered(self, array: np.ndarray) -> np.ndarray:
         """An array of every process, `[processes, ...]`; 64-bit integers keep all their bits."""
         if self.num_processes == 1:
