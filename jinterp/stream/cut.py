@@ -150,8 +150,8 @@ class Cut:
 
     def of_usual_work(self) -> "Cut":
         """Made finer where the program would have more to do than is fast."""
-        cut = self
-        for _ in range(memory.num_halvings(self.lower(), _device(self.rows))):
+        cut, num_rows = self, self.slice_size * self.chunk
+        for _ in range(memory.num_halvings(self.lower(), _device(self.rows), num_rows)):
             cut = cut if cut.is_finest else cut.finer()
         return cut
 

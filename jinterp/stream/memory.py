@@ -24,7 +24,9 @@ _ACCELERATOR_BATCH_SIZE = 256
 # Input gradients of ResNet-20 and a 6-convolution network, 2 cores: two programs of 8 to 16 rows
 # side by side take 0.56 of the time of one of 64.
 _ROWS_PER_PROGRAM = {"cpu": 16}
-_LARGE_PROGRAM = 6e9  # operations, from which fewer are faster: ResNet-56 with 8, ViT-S/16 with one
+# Of a large model fewer, ms a gradient with 1, 2, 4, 8 and 16 rows: ViT-S/16 213, 204, 216, 224,
+# 290; ResNet-50 192, 168, 152, 145, -; ResNet-56 with 8 and 16 9.0, 10.3.
+_LARGE_PROGRAM, _LEAST_ROWS = 6e9, 4  # operations, from which rows are halved, but not below these
 _ACCELERATOR_ROWS = 256
 _USUAL_FRACTION = 0.5
 NUM_CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
@@ -152,14 +154,15 @@ def rows_per_program(device: jax.Device) -> int:
     return _ROWS_PER_PROGRAM.get(device.platform, _ACCELERATOR_ROWS)
 
 
-def num_halvings(lowered: Lowered, device: jax.Device) -> int:
+def num_halvings(lowered: Lowered, device: jax.Device, num_rows: int) -> int:
     """How often the rows of a program are to be halved, so that it has no more to do than is fast.
 
     On a CPU what a large program computes does not stay in its caches; an accelerator wants all.
     """
-    if device.platform != "cpu":
+    if device.platform != "cpu" or num_rows <= _LEAST_ROWS:
         return 0
-    return max(0, math.ceil(math.log2(max(_operations(lowered), 1) / _LARGE_PROGRAM)))
+    wanted = math.ceil(math.log2(max(_operations(lowered), 1) / _LARGE_PROGRAM))
+    return max(0, min(wanted, int(math.log2(num_rows / _LEAST_ROWS))))
 
 
 def rows_per_call(device: jax.Device) -> int:

@@ -389,3 +389,26 @@ def test_a_batch_over_devices(num_devices: int, cut: Any) -> None:
     for a, b in zip(found, expected, strict=True):
         assert len(a.devices()) == num_devices
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+
+
+# --- large programs
+
+WEIGHTS = np.random.default_rng(2).normal(size=(FEATURES, WIDTH)).astype(np.float32)
+
+
+def product(static: Any, params: Any, x: Any, point: Any) -> Any:
+    """At least 6 operations an example and column."""
+    return (x @ params).max(axis=1)
+
+
+@pytest.mark.parametrize(
+    ("most", "size"), [(1e30, 16), (16 * 10 * WIDTH, 16), (9 * 10 * WIDTH, 8), (1.0, 4)]
+)
+def test_a_program_with_much_to_do_has_fewer_rows(
+    most: float, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_LARGE_PROGRAM", most)
+    seen = seen_cuts(monkeypatch)
+    found = map_rows(product, most, WEIGHTS, examples(64))
+    assert [each for each, _ in seen] == [size]
+    np.testing.assert_allclose(found, (examples(64) @ WEIGHTS).max(axis=1), rtol=1e-5)
