@@ -239,8 +239,8 @@ def _is_of_the_job(store: Store, about: dict[str, Any], batch_size: int | None) 
     for name, expected in about.items():
         if name == "batch_size" and batch_size is None:
             continue
-        if store.about.get(name) != expected:
-            found = store.about.get(name)
+        found = store.about.get(name)
+        if found != expected:
             reason = difference(name, found, expected)
             if name == "parts" and found and expected and len(found) != len(expected):
                 reason = f"{len(found)} processes began it, this call has {len(expected)}"

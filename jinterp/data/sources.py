@@ -106,11 +106,10 @@ def _every(blocks: Iterator[Block], number: int, num_parts: int) -> Iterator[Blo
 
 
 def no_such_example(indices: Iterable[int], num_examples: int | None) -> IndexError:
-    known = f"the dataset has {num_examples} examples, so expected 0 to {(num_examples or 0) - 1}."
-    return IndexError(
-        f"`indices` holds {', '.join(map(str, indices))}; "
-        + (known if num_examples is not None else "expected 0 or more.")
-    )
+    expected = "expected 0 or more"
+    if num_examples is not None:
+        expected = f"the dataset has {num_examples} examples, so expected 0 to {num_examples - 1}"
+    return IndexError(f"`indices` holds {', '.join(map(str, indices))}; {expected}.")
 
 
 # ---------------------------------------------------------------- the kinds

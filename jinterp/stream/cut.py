@@ -151,7 +151,7 @@ class Cut:
     def of_usual_work(self) -> "Cut":
         """Made finer where the program would have more to do than is fast."""
         cut, num_rows = self, self.slice_size * self.chunk
-        for _ in range(memory.num_halvings(self.lower(), _device(self.rows), num_rows)):
+        for _ in range(memory.num_halvings(self.lower, _device(self.rows), num_rows)):
             cut = cut if cut.is_finest else cut.finer()
         return cut
 
@@ -250,11 +250,12 @@ def usual_cut(call: Call, params: Params, rows: Inputs, points: Any, initial: An
 
 
 class _Fitting:
-    """How a computation turned out to fit, and its program; nothing before it ran."""
+    """The program of a computation as it turned out to fit, with its slice size and chunk.
 
-    def __init__(self) -> None:
-        self.program: Compiled | None = None
-        self.slice_size = self.chunk = 0
+    None before it ran.
+    """
+
+    found: tuple[Compiled, int, int] | None = None
 
 
 @functools.lru_cache(maxsize=64)
@@ -270,14 +271,14 @@ def run_fitting(cut: Cut) -> Any:
     """Run the cut made finer until its program fits the memory, as foreseen and as it turns out."""
     budget = memory.rounded_budget(_device(cut.rows), of_all=not cut.is_on_this_host)
     fitting = _fitting(cut.key(budget))
-    program = fitting.program
-    if program is None:
-        cut = cut.of_usual_work()
+    known = fitting.found is not None
+    if fitting.found is not None:
+        program, slice_size, chunk = fitting.found
+        cut = dataclasses.replace(cut, slice_size=slice_size, chunk=chunk)
     else:
-        cut = dataclasses.replace(cut, slice_size=fitting.slice_size, chunk=fitting.chunk)
+        cut = cut.of_usual_work()
+        program = cut.compile()
     while True:
-        known = program is not None
-        program = program or cut.compile()
         if known or cut.is_finest or memory.fits(program, budget, cut.num_lanes):
             try:
                 results = cut.run(program)
@@ -289,10 +290,10 @@ def run_fitting(cut: Cut) -> Any:
                     raise
                 _tell(cut)
             else:
-                fitting.program = program
-                fitting.slice_size, fitting.chunk = cut.slice_size, cut.chunk
+                fitting.found = program, cut.slice_size, cut.chunk
                 return results
-        cut, program = cut.finer(), None
+        cut, known = cut.finer(), False
+        program = cut.compile()
 
 
 def _tell(cut: Cut) -> None:

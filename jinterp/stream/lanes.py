@@ -56,6 +56,7 @@ class Lane:
         num_done: examples that were computed.
         thread: its own, so that its batches follow each other.
         futures: one for each batch that was begun and not waited for.
+        has_failed: whether one of these failed; those after it are left waiting.
     """
 
     def __init__(self, states: Any, thread: ThreadPoolExecutor):
@@ -65,12 +66,20 @@ class Lane:
         self.num_done = 0
         self.thread = thread
         self.futures: deque[Future[None]] = deque()
+        self.has_failed = False
 
     def begin(self, step: Compiled, run: Run) -> None:
         self.futures.append(self.thread.submit(self.compute, step, run))
 
     def compute(self, step: Compiled, run: Run) -> None:
-        while self.waiting:
+        try:
+            self.compute_waiting(step, run)
+        except BaseException:
+            self.has_failed = True
+            raise
+
+    def compute_waiting(self, step: Compiled, run: Run) -> None:
+        while self.waiting and not self.has_failed:
             batch, num_valid = self.waiting[0]
             states, rows, _ = jax.block_until_ready(step(run.params, self.states, batch))
             found = local_rows((batch.indices, batch.mask, rows)) if rows else None
@@ -134,11 +143,11 @@ class Pass:
                 lane.futures.popleft()
             except jax.errors.JaxRuntimeError as error:
                 concurrent.futures.wait(lane.futures)
+                self.make_smaller(len(lane.waiting[0][0].mask), error)
                 lane.futures.clear()
-                if lane.waiting:  # else the next in the lane did it after all
-                    self.make_smaller(len(lane.waiting[0][0].mask), error)
-                    lane.waiting = deque(part for one in lane.waiting for part in self.parts(*one))
-                    lane.begin(self.step, self.run)
+                lane.has_failed = False
+                lane.waiting = deque(part for one in lane.waiting for part in self.parts(*one))
+                lane.begin(self.step, self.run)
 
     def make_smaller(self, too_large: int, error: jax.errors.JaxRuntimeError) -> None:
         """Halve the program, unless that was done since the one that failed began."""

@@ -135,13 +135,18 @@ def choose_batch_size(
     if num_examples is not None:
         # A power of two, so that small datasets of different lengths share programs.
         size = min(size, 1 << (-(-num_examples // num_shards) - 1).bit_length())
-    operations = _operations(lower_at(size * num_shards)) / num_shards
-    for most, least in _LARGE_STEPS if device.platform == "cpu" else ():
-        while operations > most and size > least:
-            size, operations = size // 2, operations / 2
+    if device.platform == "cpu":
+        size = _with_less_to_do(size, _operations(lower_at(size * num_shards)) / num_shards)
     while size > 1 and not fits(lower_at(size * num_shards).compile(), budget, num_lanes):
         size = (size + 1) // 2
     return size * num_shards
+
+
+def _with_less_to_do(size: int, operations: float) -> int:
+    for most, least in _LARGE_STEPS:
+        while operations > most and size > least:
+            size, operations = size // 2, operations / 2
+    return size
 
 
 def num_row_lanes(device: jax.Device) -> int:
@@ -154,14 +159,14 @@ def rows_per_program(device: jax.Device) -> int:
     return _ROWS_PER_PROGRAM.get(device.platform, _ACCELERATOR_ROWS)
 
 
-def num_halvings(lowered: Lowered, device: jax.Device, num_rows: int) -> int:
+def num_halvings(lower: Callable[[], Lowered], device: jax.Device, num_rows: int) -> int:
     """How often the rows of a program are to be halved, so that it has no more to do than is fast.
 
     On a CPU what a large program computes does not stay in its caches; an accelerator wants all.
     """
     if device.platform != "cpu" or num_rows <= _LEAST_ROWS:
         return 0
-    wanted = math.ceil(math.log2(max(_operations(lowered), 1) / _LARGE_PROGRAM))
+    wanted = math.ceil(math.log2(max(_operations(lower()), 1) / _LARGE_PROGRAM))
     return max(0, min(wanted, int(math.log2(num_rows / _LEAST_ROWS))))
 
 

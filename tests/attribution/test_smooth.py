@@ -130,3 +130,17 @@ def test_arrays_of_the_batch_that_an_explainer_holds() -> None:
     found = jinterp.smooth(explain, key=KEY, num_samples=3)(*networks.mlp(), ROWS, TARGET)
     samples = [explain(*networks.mlp(), each, TARGET) for each in explicit(ROWS, 3, 0.15)]
     np.testing.assert_allclose(found, np.mean(samples, 0), rtol=1e-4, atol=1e-6)
+
+
+def around(params: None, x: jax.Array) -> jax.Array:
+    with jax.named_scope("inside"):
+        y = jnp.tanh(x)
+    return x * y
+
+
+def test_at_a_layer_that_the_input_goes_around() -> None:
+    """The model from there on holds the inputs of its batch, which belong to one copy of it."""
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    inside = jinterp.smooth(jinterp.gradient, key=KEY, num_samples=3)
+    found = jinterp.at_layer(inside, "inside")(around, None, x, np.arange(5) % 3)
+    np.testing.assert_allclose(found, x * np.eye(3)[np.arange(5) % 3], rtol=1e-6)

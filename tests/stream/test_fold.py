@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 import flax.linen as nn
 import jax
@@ -370,3 +371,24 @@ def test_batches_are_smaller_where_a_program_has_much_to_do(
         (np.tile(LOGITS, (4, 1)), np.tile(TARGETS, 4)),
     )
     assert sizes[-1] == size
+
+
+def test_a_batch_that_failed_is_not_tried_again_unasked() -> None:
+    """Also not by the next batch of its lane, which has begun to wait."""
+    begun = []
+
+    def fail_once(x: np.ndarray) -> np.ndarray:
+        begun.append(int(x[0, 0]))
+        time.sleep(0.1)  # until the next is waiting
+        if int(x[0, 0]) == 16 and begun.count(16) == 1:
+            raise FloatingPointError("only the first time")
+        return x
+
+    def apply_fn(params: jax.Array, x: jax.Array) -> jax.Array:
+        return jax.pure_callback(fail_once, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+
+    rows = np.arange(64, dtype=np.float32)[:, None] + np.zeros(2, np.float32)
+    ds = jinterp.batches((rows, np.zeros(64, np.int32)), 8)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="only the first time"):
+        jinterp.fold({"n": stream.mean(lambda batch, logits: logits[:, 0])}, apply_fn, None, ds)
+    assert begun.count(16) == 1
