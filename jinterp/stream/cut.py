@@ -290,6 +290,9 @@ def run_fitting(cut: Cut) -> Any:
                     raise
                 _tell(cut)
             else:
+                if not known:
+                    what = f"programs of {_examples_or_points(cut)}"
+                    memory.warn_if_over_budget(program, _device(cut.rows), cut.num_lanes, what)
                 fitting.found = program, cut.slice_size, cut.chunk
                 return results
         cut, known = cut.finer(), False
@@ -297,11 +300,15 @@ def run_fitting(cut: Cut) -> Any:
 
 
 def _tell(cut: Cut) -> None:
-    finer = cut.finer()
     warn(
-        f"the device ran out of memory with programs of {cut.slice_size * cut.chunk} examples or "
-        f"points; going on with {finer.slice_size * finer.chunk}."
+        f"the device ran out of memory with programs of {_examples_or_points(cut)}; going on with "
+        f"{_examples_or_points(cut.finer())}."
     )
+
+
+def _examples_or_points(cut: Cut) -> str:
+    num = cut.slice_size * cut.chunk
+    return f"{num} examples or points" if num > 1 else "one example"
 
 
 def _device(rows: Inputs) -> jax.Device:

@@ -98,6 +98,12 @@ class Pass:
         self.run, self.plan = run, plan
         self.size = plan.batch_size
         self.step = plan.compile_at(self.size)
+        memory.warn_if_over_budget(
+            self.step,
+            run.placement.mesh.local_devices[0],
+            plan.num_lanes,
+            f"batches of {self.size}",
+        )
         states, rows = run.structure(*plan.abstract)
         self.rows = [jax.tree.unflatten(rows, part) for part in done.rows]
         self.lanes = [

@@ -14,6 +14,8 @@ import psutil
 from jax.experimental import multihost_utils
 from jax.stages import Compiled, Lowered
 
+from jinterp._trace import warn
+
 # Measured on XLA:CPU with 2 cores, two batches side by side, ms an image at 8, 16, 32 and 64: a
 # 6-convolution network -, 0.49, 0.41, 0.48; ResNet-20 -, 0.79, 0.76, 0.77; ResNet-56 2.59, 2.46,
 # 2.46, 2.88; ViT-S/16 70, 75, 92, -. A batch costs the host a millisecond, which is much for a
@@ -48,7 +50,8 @@ def memory_budget(
     """Inside this `with`, programs are cut so that their temporaries take at most so much.
 
     Without it they take at most half of the memory that is free on the device. Inputs, parameters
-    and results come on top. A program for one example cannot be cut further, whatever it takes.
+    and results come on top. A program for one example cannot be cut further: if it takes more, it
+    runs all the same, with a warning.
 
     Args:
         num_bytes: bytes on each device.
@@ -179,6 +182,16 @@ def rows_per_call(device: jax.Device) -> int:
 def fits(compiled: Compiled, budget: int, num_lanes: int) -> bool:
     """Whether the temporaries of all lanes fit the budget, in bytes."""
     return _temporary_bytes(compiled) * num_lanes <= budget
+
+
+def warn_if_over_budget(compiled: Compiled, device: jax.Device, num_lanes: int, what: str) -> None:
+    """Tell that a program which cannot be smaller, or should not be, takes more than the budget."""
+    needed, budget = _temporary_bytes(compiled) * num_lanes, budget_of(device)
+    if needed > budget:
+        warn(
+            f"{what} take {needed / 2**20:,.1f} MiB of temporaries, more than the memory budget "
+            f"of {budget / 2**20:,.1f} MiB; they run all the same."
+        )
 
 
 def rounded_budget(device: jax.Device, *, of_all: bool) -> int:

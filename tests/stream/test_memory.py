@@ -1,6 +1,12 @@
 """The budget that users give, and what happens when it was wrong: memory that really runs out."""
 
+import warnings
+from collections.abc import Callable
+from typing import Any
+
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import jinterp
@@ -33,6 +39,41 @@ def test_the_budget_is_half_of_what_is_free_unless_said() -> None:
 def test_a_budget_that_is_none(keywords: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message), jinterp.memory_budget(**keywords):
         pass
+
+
+def wide(params: jax.Array, x: jax.Array) -> jax.Array:
+    return jnp.tanh(x @ params) @ params.T
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda *model: jinterp.gradient(*model, np.ones((4, 3), np.float32), 0), "one example"),
+        (
+            lambda *model: jinterp.evaluate(
+                *model, (np.ones((4, 3), np.float32), np.zeros(4, np.int32))
+            ),
+            "batches of 1",
+        ),
+        (
+            lambda *model: jinterp.evaluate(
+                *model, jinterp.batches((np.ones((4, 3), np.float32), np.zeros(4, np.int32)), 3)
+            ),
+            "batches of 3",
+        ),
+    ],
+    ids=["explainer", "pass", "batch size"],
+)
+def test_a_budget_that_cannot_be_kept_is_said(call: Callable[..., Any], message: str) -> None:
+    expected = (
+        rf"{message} take \d+\.\d MiB of temporaries, more than the memory budget of 0\.1 MiB"
+    )
+    params = jnp.ones((3, 50_000))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        call(wide, params)
+    with pytest.warns(UserWarning, match=expected), jinterp.memory_budget(num_bytes=100_000):
+        call(wide, params)
 
 
 OUT_OF_MEMORY = """
