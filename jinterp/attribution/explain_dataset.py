@@ -57,9 +57,9 @@ def explain_dataset(
     """Explain every example of a dataset, and write the values to a Zarr v3 group.
 
     The group holds `values` `[examples, ...]` (or a group of arrays where the explainer returns
-    several), `target` (the class explained), `index` (the dataset index, −1 where there is nothing
-    yet) and `digest` (of each batch of the data). A batch is a chunk. What is complete can be read
-    while the rest is computed: with `read_explanations`, zarr, TensorStore or xarray.
+    several), `targets` (the classes explained), `indices` (in the dataset, −1 where there is
+    nothing yet) and `digest` (of each batch of the data). A batch is a chunk. What is complete can
+    be read while the rest is computed: with `read_explanations`, zarr, TensorStore or xarray.
 
     In a run of several processes each explains its own part of the dataset on its own devices and
     writes its rows; all must see the folder, and know the length of their part.

@@ -53,7 +53,7 @@ def read_explanations(out: str | os.PathLike[str], indices: Any = None) -> Expla
         done = wanted[np.isin(wanted, done)]
     read = {name: store.read(name, done) for name in store.values()}
     several = {name.removeprefix("values/"): values for name, values in read.items()}
-    return Explanations(done, store.read("target", done), read.get("values", several))
+    return Explanations(done, store.read("targets", done), read.get("values", several))
 
 
 def _checked(indices: Any, num_examples: int | None) -> np.ndarray:

@@ -19,15 +19,15 @@ from jinterp._trace import warn
 
 _CHUNK_BYTES = 8 << 20
 _SMALL_CHUNK = 1 << 14  # rows of the arrays with one number an example
-_INDEX, _TARGET, _DIGEST = "index", "target", "digest"
+_INDICES, _TARGETS, _DIGEST = "indices", "targets", "digest"
 _GROUP = {"zarr_format": 3, "node_type": "group"}
-NUMBERS = {_TARGET: -1, _DIGEST: 0, _INDEX: -1}  # in the order in which they are written
+NUMBERS = {_TARGETS: -1, _DIGEST: 0, _INDICES: -1}  # in the order in which they are written
 
 
 class Store:
-    """A folder with `values`, `target`, `digest` and `index`, all `[examples, ...]`.
+    """A folder with `values`, `targets`, `digest` and `indices`, all `[examples, ...]`.
 
-    `index` is written last and is −1 where there is nothing yet, so what it tells is complete.
+    `indices` are written last and are −1 where there is nothing yet, so what they name is complete.
 
     Attributes:
         folder: where it is.
@@ -74,10 +74,10 @@ class Store:
         return cls(folder, about)
 
     def __len__(self) -> int:
-        return self._array(_INDEX).shape[0]
+        return self._array(_INDICES).shape[0]
 
     def names(self) -> list[str]:
-        """Of all arrays there are, the index last."""
+        """Of all arrays there are, the indices last."""
         return [*self.values(), *NUMBERS]
 
     def values(self) -> list[str]:
@@ -89,7 +89,7 @@ class Store:
     def write(
         self, start: int, values: Mapping[str, np.ndarray], targets: np.ndarray, digest: int
     ) -> None:
-        """The rows of consecutive examples from `start` on; `index` last, which makes them count.
+        """The rows of consecutive examples from `start` on; `indices` last, which makes them count.
 
         Raises:
             OSError: they cannot be written, as where the disk is full.
@@ -97,7 +97,7 @@ class Store:
         rows = slice(start, start + len(targets))
         digests = np.zeros(len(targets), np.int64)
         digests[0] = digest
-        numbers = {_TARGET: targets, _DIGEST: digests, _INDEX: np.arange(rows.start, rows.stop)}
+        numbers = {_TARGETS: targets, _DIGEST: digests, _INDICES: np.arange(rows.start, rows.stop)}
         with self._named_errors():
             for name, each in values.items():
                 self._create_values(name, each)
@@ -157,19 +157,19 @@ class Store:
 
     def done(self) -> np.ndarray:
         """Which examples are complete, `[examples]`."""
-        return self.read(_INDEX, slice(None)) >= 0
+        return self.read(_INDICES, slice(None)) >= 0
 
     def mend(self) -> None:
         """Take away the chunks that are damaged; their rows count as not written."""
         damaged = np.zeros(len(self), bool)
-        for name in [_INDEX, *(each for each in self.names() if each != _INDEX)]:
+        for name in [_INDICES, *(each for each in self.names() if each != _INDICES)]:
             size = self._array(name).chunk_layout.read_chunk.shape[0]
             for start in range(0, len(self), size):
                 rows = slice(start, min(start + size, len(self)))
                 if self._is_damaged(name, rows):
-                    # First the index: a chunk that is missing reads as zeros.
-                    if name != _INDEX:
-                        self._array(_INDEX)[rows].write(np.full(rows.stop - start, -1)).result()
+                    # First the indices: a chunk that is missing reads as zeros.
+                    if name != _INDICES:
+                        self._array(_INDICES)[rows].write(np.full(rows.stop - start, -1)).result()
                     self._chunk(name, start // size).unlink()
                     damaged[rows] = True
         found = np.flatnonzero(damaged)

@@ -99,9 +99,9 @@ def test_devices_that_cannot_share_the_batches_it_was_begun_with(tmp_path: Path)
 def test_any_reader_of_zarr_opens_it(tmp_path: Path) -> None:
     zarr = pytest.importorskip("zarr")
     group = zarr.open_group(run(Items(), tmp_path), mode="r")
-    assert sorted(group.array_keys()) == ["digest", "index", "target", "values"]
+    assert sorted(group.array_keys()) == ["digest", "indices", "targets", "values"]
     np.testing.assert_allclose(group["values"][7:12], expected()[7:12], rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(group["index"][:], np.arange(NUM))
+    np.testing.assert_array_equal(group["indices"][:], np.arange(NUM))
     assert group["values"].metadata.dimension_names[0] == "example"
 
 
@@ -260,12 +260,17 @@ def test_kill_9(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "chunk", "num"),
-    [("values", "c.2.0.0", 8), ("index", "c.0", 48), ("target", "c.0", 48), ("digest", "c.0", 48)],
+    [
+        ("values", "c.2.0.0", 8),
+        ("indices", "c.0", 48),
+        ("targets", "c.0", 48),
+        ("digest", "c.0", 48),
+    ],
 )
 def test_a_truncated_chunk(name: str, chunk: str, num: int, tmp_path: Path) -> None:
     run(Items(), tmp_path)
     faults.cut_short(tmp_path / name / chunk)
-    if name in ("values", "index"):
+    if name in ("values", "indices"):
         with pytest.raises(ValueError, match=r"is damaged: .* resume=True"):
             jinterp.read_explanations(tmp_path)
     computed.clear()
