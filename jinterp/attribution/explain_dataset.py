@@ -110,7 +110,7 @@ def explain_dataset(
         store = Store.open(folder)
         _is_of_the_job(store, about, dataset.batch_size)
         _devices_share(store.about["batch_size"], placement.num_shards)
-        _run(job, store, first, about["num_examples"], progress)
+        _run(job, store, first, progress)
         wait_for_all_processes("the explanations are written")
     if not store.done().all():
         raise OSError(
@@ -175,7 +175,8 @@ class _Job(NamedTuple):
         return jnp.broadcast_to(given, batch.mask.shape)
 
 
-def _run(job: _Job, store: Store, first: int, total: int | None, progress: bool | None) -> None:
+def _run(job: _Job, store: Store, first: int, progress: bool | None) -> None:
+    total = job.dataset.num_examples
     with progress_bar(total, progress) as advance, ThreadPoolExecutor(1) as writer:
         written: Future[None] | None = None
         for batch, digest in _left(job.dataset, store, first, advance):

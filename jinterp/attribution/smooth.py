@@ -1,6 +1,5 @@
 """Noise averaged away: any explainer over noisy copies of the input."""
 
-import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any, Literal
@@ -12,7 +11,13 @@ from jaxtyping import Array
 from jinterp import _check
 from jinterp._trace import under_transform
 from jinterp._types import ApplyFn, Explainer, Inputs, Params, Target
-from jinterp.attribution._question import as_inputs, ask, default_of, with_predictions
+from jinterp.attribution._question import (
+    Question,
+    as_inputs,
+    ask,
+    default_of,
+    with_predictions,
+)
 from jinterp.model import logit
 from jinterp.model.score import at_least_float32
 from jinterp.stream import memory
@@ -80,35 +85,53 @@ def smooth(
             repeated = None if question.target is None else _repeated(question.target, len(keys))
             return explain(apply_fn, params, noisy, repeated, **keywords)
 
-        def over_all(together: int) -> Any:
-            keys = jax.random.split(key, (num_samples // together, together))
-            return _reduced(sample, keys, question.x, reduce)
-
-        together = _num_together(question.params, question.x, num_samples)
-        if together > 1:
-            with contextlib.suppress(TypeError, ValueError):  # it holds arrays [batch, ...]
-                return over_all(together)
-        return over_all(1)
+        together = _num_together(question, num_samples)
+        keys = jax.random.split(key, (num_samples // together, together))
+        first = _of_several(sample, keys[0], question.x) if together > 1 else None
+        if first is None:
+            keys = jax.random.split(key, (num_samples, 1))
+            first = sample(keys[0])
+        return _reduced(first, sample, keys, question.x, reduce)
 
     return smoothed
 
 
-def _num_together(params: Params, x: Inputs, num_samples: int) -> int:
+def _num_together(question: Question, num_samples: int) -> int:
     """Noisy copies of the batch that are explained in one call, which costs milliseconds itself.
 
-    A divisor of all, so that every call has the same programs.
+    A divisor of all, so that every call has the same programs; less where copies and their values
+    would not fit the memory budget.
     """
+    params, x, target = question.params, question.x, question.target
     if isinstance(params, WithRows) or under_transform((params, x)) or is_sharded((params, x)):
         return 1
-    leaf = jax.tree.leaves(x)[0]
-    most = max(1, memory.rows_per_call(*leaf.devices()) // len(leaf))
-    return max(num for num in range(1, min(most, num_samples) + 1) if num_samples % num == 0)
+    leaves = jax.tree.leaves(x)
+    (device,) = leaves[0].devices()
+    num_targets = 1 if target is None else target.size // len(leaves[0])
+    num_bytes = sum(leaf.nbytes for leaf in leaves) * (1 + num_targets)
+    budget = memory.rounded_budget(device, of_all=False)
+    most = min(memory.rows_per_call(device) // len(leaves[0]), budget // max(num_bytes, 1))
+    most = min(max(most, 1), num_samples)
+    return max(num for num in range(1, most + 1) if num_samples % num == 0)
 
 
-def _reduced(sample: Callable[[Any], Any], keys: Array, x: Inputs, reduce: Reduction) -> Any:
+def _of_several(sample: Callable[[Any], Any], keys: Array, x: Inputs) -> Any:
+    """The values for some keys; None of an explainer that holds arrays `[batch, ...]` of one."""
+    num_rows = len(keys) * len(jax.tree.leaves(x)[0])
+    try:
+        values = sample(keys)
+    except (TypeError, ValueError):
+        return None
+    return values if all(len(leaf) == num_rows for leaf in jax.tree.leaves(values)) else None
+
+
+def _reduced(
+    first: Any, sample: Callable[[Any], Any], keys: Array, x: Inputs, reduce: Reduction
+) -> Any:
     """Mean and sum of squared deviations, kept as the samples come (Welford).
 
     Args:
+        first: the values for the first keys.
         sample: the values for some keys, one batch behind the other.
         keys: `[calls, samples of a call]`.
         x: the inputs, `[batch, ...]`.
@@ -118,7 +141,6 @@ def _reduced(sample: Callable[[Any], Any], keys: Array, x: Inputs, reduce: Reduc
     def add(state: tuple[Any, Any, Any], some: Any) -> tuple[tuple[Any, Any, Any], None]:
         return _added(state, sample(some), keys.shape[1], reduce), None
 
-    first = sample(keys[0])
     state = _started(first, keys.shape[1], reduce)
     if under_transform((first, x)):
         state = jax.lax.scan(add, state, keys[1:])[0]
@@ -190,7 +212,10 @@ def _noisy(x: Inputs, keys: jax.Array, noise: Any) -> Inputs:
     def copy(key: jax.Array) -> list[Array]:
         return list(map(one, leaves, jax.random.split(key, len(leaves))))
 
-    copies = [leaf.reshape(-1, *leaf.shape[2:]) for leaf in jax.vmap(copy)(keys)]
+    if len(keys) == 1:
+        return jax.tree.unflatten(treedef, copy(keys[0]))
+    # Not vmap, under which the first key of the rbg generator draws for all.
+    copies = [leaf.reshape(-1, *leaf.shape[2:]) for leaf in jax.lax.map(copy, keys)]
     return jax.tree.unflatten(treedef, copies)
 
 

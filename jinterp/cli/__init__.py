@@ -218,8 +218,10 @@ def report(out: str, title: str, **options: Any) -> None:
 
 def main() -> None:
     """Run the command line: errors and warnings are one line, Ctrl-C says what was done."""
-    logging.basicConfig(format="jinterp: %(message)s")
-    logging.getLogger("jinterp").setLevel(logging.INFO)
+    handler, logger = logging.StreamHandler(), logging.getLogger("jinterp")
+    handler.setFormatter(logging.Formatter("jinterp: %(message)s"))
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
     warnings.formatwarning = lambda message, *_, **__: f"jinterp: warning: {message}\n"
     try:
         sys.exit(cli.main(standalone_mode=False))

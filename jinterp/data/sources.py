@@ -126,7 +126,15 @@ def _from_arrays(block: Block) -> Source:
     def take(indices: Indices) -> list[Any]:
         return [_example(block, int(i)) for i in indices]
 
-    return Source(blocks, num_examples, take, seeks=True, is_held=True)
+    is_held = not any(map(_is_mapped, jax.tree.leaves(block)))
+    return Source(blocks, num_examples, take, seeks=True, is_held=is_held)
+
+
+def _is_mapped(array: Any) -> bool:
+    """Whether what it shows lies in a file."""
+    while array is not None and not isinstance(array, np.memmap):
+        array = getattr(array, "base", None)
+    return array is not None
 
 
 def _from_items(

@@ -152,15 +152,15 @@ def checkpoints(
         yield None
         return
     path = Path(folder).absolute()
-    _holds_nothing_else(path)
+    _is_new_or_of_a_pass(path)
     with only_writer(path), contextlib.closing(Checkpoints(path, about(), placement)) as found:
         yield found
 
 
-def _holds_nothing_else(folder: Path) -> None:
+def _is_new_or_of_a_pass(folder: Path) -> None:
     names = {each.name for each in folder.iterdir()} if folder.is_dir() else set()
-    others = sorted(name for name in names - {"states", "rows"} if not name.startswith("."))
-    if others:
+    others = sorted(name for name in names if not name.startswith("."))
+    if others and not names & {"states", "rows"}:
         raise ValueError(
             f"`checkpoint_dir` is {str(folder)!r}, which holds {', '.join(map(repr, others[:3]))}; "
             "expected a new folder, or one with the checkpoints of this pass."

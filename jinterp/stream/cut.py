@@ -276,27 +276,35 @@ def run_fitting(cut: Cut) -> Any:
         program, slice_size, chunk = fitting.found
         cut = dataclasses.replace(cut, slice_size=slice_size, chunk=chunk)
     else:
-        cut = cut.of_usual_work()
-        program = cut.compile()
+        cut, program = _fitted(cut.of_usual_work(), budget)
     while True:
-        if known or cut.is_finest or memory.fits(program, budget, cut.num_lanes):
-            try:
-                results = cut.run(program)
-                if not known:
-                    jax.block_until_ready(results)  # else it fails where nobody can mend it
-            except jax.errors.JaxRuntimeError as error:
-                can_retry = not cut.is_finest and cut.is_on_this_host
-                if not can_retry or not memory.is_out_of_memory(error):
-                    raise
-                _tell(cut)
-            else:
-                if not known:
-                    what = f"programs of {_examples_or_points(cut)}"
-                    memory.warn_if_over_budget(program, _device(cut.rows), cut.num_lanes, what)
-                fitting.found = program, cut.slice_size, cut.chunk
-                return results
-        cut, known = cut.finer(), False
-        program = cut.compile()
+        try:
+            results = cut.run(program)
+            if not known:
+                jax.block_until_ready(results)  # else it fails where nobody can mend it
+        except jax.errors.JaxRuntimeError as error:
+            can_retry = not cut.is_finest and cut.is_on_this_host
+            if not can_retry or not memory.is_out_of_memory(error):
+                raise
+            known = False
+            _tell(cut)
+            cut, program = _fitted(cut.finer(), budget)
+        else:
+            fitting.found = program, cut.slice_size, cut.chunk
+            return results
+
+
+def _fitted(cut: Cut, budget: int) -> tuple[Cut, Compiled]:
+    """The cut made finer until its program fits, as foreseen, and the program."""
+    while not cut.is_finest:
+        program = memory.compile_within(cut.compile)
+        if program is not None and memory.fits(program, budget, cut.num_lanes):
+            return cut, program
+        cut = cut.finer()
+    program = cut.compile()
+    what, exact = f"programs of {_examples_or_points(cut)}", memory.budget_of(_device(cut.rows))
+    memory.warn_if_over_budget(program, exact, cut.num_lanes, what)
+    return cut, program
 
 
 def _tell(cut: Cut) -> None:

@@ -142,9 +142,9 @@ def _fold(
     done = saved.restore() if saved else NOTHING_DONE
     plan, stream = _plan(run, dataset, done.seen)
     seen: list[Seen] = []  # since the last checkpoint
-    total = plan.shard.total
+    total = dataset.num_examples  # of this process, as is what it has done
     num_done = sum(each.length for each in done.seen)
-    if num_done:
+    if num_done and jax.process_index() == 0:
         _log.info("going on from example %s of %s", num_done, total or "an unknown number")
     with (
         progress_bar(total, progress) as advance,

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import itertools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -45,42 +45,45 @@ class Plan(NamedTuple):
         return len(self.abstract[0].mask)
 
 
+Parts = deque[tuple[Batch, int]]
+"""Of a batch, those that are still to be computed, each with its examples that are no padding."""
+
+
 class Lane:
     """One of the batches that are computed side by side, and the one after it.
 
     Attributes:
         states: accumulators of its own, one for each shard, on the devices.
         rows: collected rows, with indices and mask, on the host.
-        waiting: the batches, or the parts of them, that are still to be computed, each with the
-            number of its examples that are not padding.
         num_done: examples that were computed.
         thread: its own, so that its batches follow each other.
-        futures: one for each batch that was begun and not waited for.
-        has_failed: whether one of these failed; those after it are left waiting.
+        begun: the batches that were not waited for, with what is left of each.
+        has_failed: whether one of these failed; those after it are left as they are.
     """
 
     def __init__(self, states: Any, thread: ThreadPoolExecutor):
         self.states = states
         self.rows: list[Any] = []
-        self.waiting: deque[tuple[Batch, int]] = deque()
         self.num_done = 0
         self.thread = thread
-        self.futures: deque[Future[None]] = deque()
+        self.begun: deque[tuple[Future[None], Parts]] = deque()
         self.has_failed = False
 
-    def begin(self, step: Compiled, run: Run) -> None:
-        self.futures.append(self.thread.submit(self.compute, step, run))
+    def begin(self, parts: Iterable[tuple[Batch, int]], step: Compiled, run: Run) -> None:
+        left = deque(parts)
+        self.begun.append((self.thread.submit(self.compute, left, step, run), left))
 
-    def compute(self, step: Compiled, run: Run) -> None:
+    def compute(self, left: Parts, step: Compiled, run: Run) -> None:
         try:
-            self.compute_waiting(step, run)
+            if not self.has_failed:
+                self.compute_parts(left, step, run)
         except BaseException:
             self.has_failed = True
             raise
 
-    def compute_waiting(self, step: Compiled, run: Run) -> None:
-        while self.waiting and not self.has_failed:
-            batch, num_valid = self.waiting[0]
+    def compute_parts(self, left: Parts, step: Compiled, run: Run) -> None:
+        while left:
+            batch, num_valid = left[0]
             states, rows, _ = jax.block_until_ready(step(run.params, self.states, batch))
             found = local_rows((batch.indices, batch.mask, rows)) if rows else None
             # From here nothing fails, so that a batch that did is computed again as a whole.
@@ -88,7 +91,7 @@ class Lane:
             if found is not None:
                 self.rows.append(found)
             self.num_done += num_valid
-            self.waiting.popleft()
+            left.popleft()
 
 
 class Pass:
@@ -98,12 +101,8 @@ class Pass:
         self.run, self.plan = run, plan
         self.size = plan.batch_size
         self.step = plan.compile_at(self.size)
-        memory.warn_if_over_budget(
-            self.step,
-            run.placement.mesh.local_devices[0],
-            plan.num_lanes,
-            f"batches of {self.size}",
-        )
+        budget = memory.budget_of(run.placement.mesh.local_devices[0])
+        memory.warn_if_over_budget(self.step, budget, plan.num_lanes, f"batches of {self.size}")
         states, rows = run.structure(*plan.abstract)
         self.rows = [jax.tree.unflatten(rows, part) for part in done.rows]
         self.lanes = [
@@ -137,23 +136,23 @@ class Pass:
         placed = self.run.placement.put_batch(batch)  # copied while the lane still computes
         lane = self.lanes[self.num_given % len(self.lanes)]
         self.wait(lane, until=1)
-        lane.waiting.extend(self.parts(placed, num_valid))
-        lane.begin(self.step, self.run)
+        lane.begin(self.parts(placed, num_valid), self.step, self.run)
         self.num_given += 1
 
     def wait(self, lane: Lane, until: int = 0) -> None:
         """Until so many batches of the lane are left; out of memory it takes smaller programs."""
-        while len(lane.futures) > until:
+        while len(lane.begun) > until:
             try:
-                lane.futures[0].result()
-                lane.futures.popleft()
+                lane.begun[0][0].result()
+                lane.begun.popleft()
             except jax.errors.JaxRuntimeError as error:
-                concurrent.futures.wait(lane.futures)
-                self.make_smaller(len(lane.waiting[0][0].mask), error)
-                lane.futures.clear()
+                concurrent.futures.wait([future for future, _ in lane.begun])
+                left = [part for _, parts in lane.begun for part in parts]
+                self.make_smaller(len(left[0][0].mask), error)
+                lane.begun.clear()
                 lane.has_failed = False
-                lane.waiting = deque(part for one in lane.waiting for part in self.parts(*one))
-                lane.begin(self.step, self.run)
+                parts = [part for one in left for part in self.parts(*one)]
+                lane.begin(parts, self.step, self.run)
 
     def make_smaller(self, too_large: int, error: jax.errors.JaxRuntimeError) -> None:
         """Halve the program, unless that was done since the one that failed began."""

@@ -140,7 +140,10 @@ def choose_batch_size(
         size = min(size, 1 << (-(-num_examples // num_shards) - 1).bit_length())
     if device.platform == "cpu":
         size = _with_less_to_do(size, _operations(lower_at(size * num_shards)) / num_shards)
-    while size > 1 and not fits(lower_at(size * num_shards).compile(), budget, num_lanes):
+    while size > 1:
+        program = compile_within(lower_at(size * num_shards).compile)
+        if program is not None and fits(program, budget, num_lanes):
+            break
         size = (size + 1) // 2
     return size * num_shards
 
@@ -179,14 +182,24 @@ def rows_per_call(device: jax.Device) -> int:
     return num_programs * rows_per_program(device)
 
 
+def compile_within(compile_: Callable[[], Compiled]) -> Compiled | None:
+    """The program; None where the compiler says that the memory is too small, as XLA:TPU does."""
+    try:
+        return compile_()
+    except jax.errors.JaxRuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
+
+
 def fits(compiled: Compiled, budget: int, num_lanes: int) -> bool:
     """Whether the temporaries of all lanes fit the budget, in bytes."""
     return _temporary_bytes(compiled) * num_lanes <= budget
 
 
-def warn_if_over_budget(compiled: Compiled, device: jax.Device, num_lanes: int, what: str) -> None:
+def warn_if_over_budget(compiled: Compiled, budget: int, num_lanes: int, what: str) -> None:
     """Tell that a program which cannot be smaller, or should not be, takes more than the budget."""
-    needed, budget = _temporary_bytes(compiled) * num_lanes, budget_of(device)
+    needed = _temporary_bytes(compiled) * num_lanes
     if needed > budget:
         warn(
             f"{what} take {needed / 2**20:,.1f} MiB of temporaries, more than the memory budget "

@@ -21,13 +21,11 @@ class Shard(NamedTuple):
     Attributes:
         first_index: the dataset index of the first example that it gives.
         stride: the step to the next one's.
-        total: examples of all processes, None where unknown.
         num_batches: batches that each process gives, None where they must ask each other.
     """
 
     first_index: int
     stride: int
-    total: int | None
     num_batches: int | None
 
     @property
@@ -87,16 +85,16 @@ def agree(num_examples: int | None, num_done: int, batch_size: int, placement: P
         placement: where the pass runs.
     """
     if placement.num_processes == 1:
-        return Shard(num_done, 1, num_examples, None)
+        return Shard(num_done, 1, None)
     own = -1 if num_examples is None else num_examples
     lengths, done = multihost_utils.process_allgather(np.array([own, num_done], np.int32)).T
     process = jax.process_index()
     if (lengths < 0).any():
         stride = len(lengths)
-        return Shard(process + stride * num_done, stride, None, None)
+        return Shard(process + stride * num_done, stride, None)
     num_batches = -(-int((lengths - done).max()) // batch_size)
     first_index = int(lengths[:process].sum()) + num_done
-    return Shard(first_index, 1, int(lengths.sum()), num_batches)
+    return Shard(first_index, 1, num_batches)
 
 
 def own_part(num_examples: int | None) -> tuple[int, list[int] | None]:

@@ -104,20 +104,56 @@ def test_the_score_of_the_explainer_is_its_own() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
-def test_noisy_copies_share_calls() -> None:
-    """As many in one call as make enough rows, all calls alike."""
-    sizes = []
+def rows_for_two_copies() -> tuple[np.ndarray, np.ndarray]:
+    x = np.repeat(ROWS, memory.rows_per_call(jax.devices()[0]) // (2 * len(ROWS)), axis=0)
+    return x, np.repeat(TARGET, len(x) // len(ROWS))
 
-    def explain(apply_fn: Any, params: Any, x: Any, target: Any) -> Any:
-        sizes.append(len(x))
+
+class Counting:
+    """The gradient, and how many rows it was given in each call."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def __call__(self, apply_fn: Any, params: Any, x: Any, target: Any) -> Any:
+        self.sizes.append(len(x))
         return jinterp.gradient(apply_fn, params, x, target)
 
-    x = np.repeat(ROWS, memory.rows_per_call(jax.devices()[0]) // (2 * len(ROWS)), axis=0)
-    target = np.repeat(TARGET, len(x) // len(ROWS))
-    found = jinterp.smooth(explain, key=KEY, num_samples=6)(*networks.mlp(), x, target)
-    assert sizes == [2 * len(x)] * 3
-    samples = [jinterp.gradient(*networks.mlp(), each, target) for each in explicit(x, 6, 0.15)]
+
+@pytest.mark.parametrize(("num_samples", "together"), [(6, 2), (5, 1)])
+def test_noisy_copies_share_calls(num_samples: int, together: int) -> None:
+    """As many in one call as make enough rows, all calls alike."""
+    (x, target), explain = rows_for_two_copies(), Counting()
+    found = jinterp.smooth(explain, key=KEY, num_samples=num_samples)(*networks.mlp(), x, target)
+    assert explain.sizes == [together * len(x)] * (num_samples // together)
+    noisy = explicit(x, num_samples, 0.15)
+    samples = [jinterp.gradient(*networks.mlp(), each, target) for each in noisy]
     np.testing.assert_allclose(found, np.mean(samples, 0), rtol=1e-4, atol=1e-6)
+
+
+def test_noisy_copies_and_their_values_fit_the_budget() -> None:
+    (x, target), explain = rows_for_two_copies(), Counting()
+    with jinterp.memory_budget(num_bytes=3 * x.nbytes):
+        jinterp.smooth(explain, key=KEY, num_samples=2)(*networks.mlp(), x, target)
+    assert explain.sizes == [len(x)] * 2
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_the_noise_of_an_example_does_not_depend_on_the_batch(impl: str) -> None:
+    smoothed = jinterp.smooth(jinterp.gradient, key=jax.random.key(0, impl=impl), num_samples=4)
+    x, target = rows_for_two_copies()
+    found, few = (smoothed(*networks.mlp(), x[:n], target[:n]) for n in (len(x), 2))
+    np.testing.assert_allclose(found[:2], few, rtol=1e-4, atol=1e-6)
+
+
+def test_values_that_have_no_rows() -> None:
+    """Such as a curve over six steps: with three copies together it looks like rows of each."""
+
+    def curve(apply_fn: Any, params: Any, x: Any, target: Any) -> Any:
+        return jnp.arange(6.0)
+
+    found = jinterp.smooth(curve, key=KEY, num_samples=3)(*networks.mlp(), ROWS, TARGET)
+    np.testing.assert_array_equal(found, np.arange(6.0))
 
 
 def test_arrays_of_the_batch_that_an_explainer_holds() -> None:

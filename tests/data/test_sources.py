@@ -228,3 +228,8 @@ from tests.data.tiny import KINDS
 dataset = jinterp.batches(KINDS["tfds data source"].make(pathlib.Path({str(tmp_path)!r})), 5)
 assert len(list(dataset)) == 3"""
     assert imported(program) == {"tensorflow_datasets"}
+
+
+def test_arrays_in_a_file_are_not_held_in_memory(tmp_path: pathlib.Path) -> None:
+    assert jinterp.batches(KINDS["arrays"].make(tmp_path)).source.is_held
+    assert not jinterp.batches(KINDS["memmap"].make(tmp_path)).source.is_held

@@ -5,6 +5,9 @@ import signal
 import sys
 import threading
 import time
+import types
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -15,6 +18,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import jinterp
 from jinterp import stream
+from jinterp.stream.lanes import Lane
 from tests.problems import count_compiles, identity, labelled_logits, linear
 
 LOGITS, TARGETS = labelled_logits(50, 4)
@@ -392,3 +396,28 @@ def test_a_batch_that_failed_is_not_tried_again_unasked() -> None:
     with pytest.raises(jax.errors.JaxRuntimeError, match="only the first time"):
         jinterp.fold({"n": stream.mean(lambda batch, logits: logits[:, 0])}, apply_fn, None, ds)
     assert begun.count(16) == 1
+
+
+def test_a_batch_keeps_the_program_that_it_was_cut_for(as_user: None) -> None:
+    """Also where the one before it in its lane still runs, with a larger one."""
+    began, may_end, taken = threading.Event(), threading.Event(), []
+
+    def larger(params: Any, states: Any, batch: str) -> Any:
+        began.set()
+        may_end.wait()
+        taken.append(("larger", batch))
+        return states, None, None
+
+    def smaller(params: Any, states: Any, batch: str) -> Any:
+        taken.append(("smaller", batch))
+        return states, None, None
+
+    with ThreadPoolExecutor(1) as thread:
+        lane: Any = Lane(None, thread)
+        run = types.SimpleNamespace(params=None)
+        lane.begin([("whole", 8)], larger, run)
+        began.wait()
+        lane.begin([("half", 4), ("rest", 4)], smaller, run)
+        may_end.set()
+    assert taken == [("larger", "whole"), ("smaller", "half"), ("smaller", "rest")]
+    assert lane.num_done == 16

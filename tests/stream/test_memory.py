@@ -1,5 +1,6 @@
 """The budget that users give, and what happens when it was wrong: memory that really runs out."""
 
+import types
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import jinterp
-from jinterp.stream import memory
+from jinterp.stream import cut, memory
 from tests import faults
 
 
@@ -80,7 +81,7 @@ OUT_OF_MEMORY = """
 import resource, warnings
 import jax, jax.numpy as jnp, numpy as np, psutil
 import jinterp
-from jinterp.stream import memory
+from jinterp.stream import cut, memory
 
 memory._LARGE_PROGRAM = 1e30  # XLA counts 10^12 operations for a cumsum
 
@@ -117,3 +118,52 @@ def test_memory_that_runs_out_on_the_first_try() -> None:
     expected = "the device ran out of memory with programs of 16 examples or points; going on with"
     assert first.startswith(expected)
     assert second.startswith("the device ran out of memory with a batch of 32; going on with")
+
+
+NO_ROOM = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm"  # as XLA:TPU compiles
+
+
+def test_a_compiler_that_finds_no_room_for_a_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried, original = [], cut.Cut.compile
+
+    def compile_few(self: Any) -> Any:
+        tried.append(self.slice_size)
+        if self.slice_size > 4:
+            raise jax.errors.JaxRuntimeError(NO_ROOM)
+        return original(self)
+
+    x = np.random.default_rng(0).normal(size=(32, 3)).astype(np.float32)
+    expected = jinterp.gradient(wide, jnp.ones((3, 7)), x, 0)
+    monkeypatch.setattr(cut.Cut, "compile", compile_few)
+    with jinterp.memory_budget(num_bytes=2**30):  # another one, so that nothing is known yet
+        found = jinterp.gradient(wide, jnp.ones((3, 7)), x, 0)
+    assert tried == [16, 8, 4]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("error", [NO_ROOM, "INTERNAL: another one"])
+def test_a_compiler_that_finds_no_room_for_a_batch(error: str, as_user: None) -> None:
+    def lower_at(size: int) -> Any:
+        lowered = jax.jit(jnp.sin).lower(jnp.ones(size))
+        if size <= 8:
+            return lowered
+        return types.SimpleNamespace(compile=fail, cost_analysis=lowered.cost_analysis)
+
+    def fail() -> None:
+        raise jax.errors.JaxRuntimeError(error)
+
+    def choose() -> int:
+        return memory.choose_batch_size(
+            lower_at,
+            jax.devices()[0],
+            budget=2**30,
+            num_shards=1,
+            num_lanes=1,
+            num_examples=None,
+        )
+
+    if error == NO_ROOM:
+        assert choose() == 8
+        return
+    with pytest.raises(jax.errors.JaxRuntimeError, match="another one"):
+        choose()
