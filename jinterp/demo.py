@@ -1,5 +1,6 @@
 """The demo: a network trained on scikit-learn's digits, with labels flipped on purpose."""
 
+import functools
 import os
 from collections.abc import Callable
 from typing import NamedTuple
@@ -94,26 +95,27 @@ def train(data: tuple[np.ndarray, np.ndarray], *, key: jax.Array) -> Model:
     module = DigitNet()
     images, labels = preprocess(jnp.asarray(data[0])), jnp.asarray(data[1])
     init_key, order_key = jax.random.split(key)
-    variables = module.init(init_key, images[:1])
+    variables = jax.jit(module.init)(init_key, images[:1])
     optimizer = optax.adamw(2e-3, weight_decay=1e-2)
-    state = optimizer.init(variables)
+    state = jax.jit(optimizer.init)(variables)
 
     def loss(variables: Params, x: jax.Array, y: jax.Array) -> jax.Array:
         logits = module.apply(variables, x)
         return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
 
-    @jax.jit
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
     def step(
-        variables: Params, state: optax.OptState, x: jax.Array, y: jax.Array
+        variables: Params, state: optax.OptState, rows: np.ndarray
     ) -> tuple[Params, optax.OptState]:
-        updates, state = optimizer.update(jax.grad(loss)(variables, x, y), state, variables)
+        gradient = jax.grad(loss)(variables, images[rows], labels[rows])
+        updates, state = optimizer.update(gradient, state, variables)
         return optax.apply_updates(variables, updates), state
 
     num_batches = len(labels) // _BATCH_SIZE
     for epoch_key in jax.random.split(order_key, _NUM_EPOCHS):
-        order = jax.random.permutation(epoch_key, len(labels))
+        order = np.asarray(jax.random.permutation(epoch_key, len(labels)))
         for rows in order[: num_batches * _BATCH_SIZE].reshape(num_batches, -1):
-            variables, state = step(variables, state, images[rows], labels[rows])
+            variables, state = step(variables, state, rows)
     return from_linen(module, variables)
 
 
