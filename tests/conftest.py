@@ -1,4 +1,8 @@
-"""Set-up of every test: four CPU devices, strict promotion, signatures checked at run time."""
+"""Set-up of every test: four CPU devices, strict promotion, signatures checked at run time.
+
+XLA need not polish hundreds of small programs, here and in the processes that tests start. Real
+networks, pages and notebooks run as they do for users.
+"""
 
 import os
 from collections.abc import Iterator
@@ -6,6 +10,7 @@ from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
 import jaxtyping
@@ -25,13 +30,14 @@ settings.load_profile("jinterp")
 
 @pytest.fixture(scope="session")
 def kept_programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment in which processes of this run of the suite share compiled programs."""
+    """The environment of a user, in which processes of this run share compiled programs."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
     return {
         "JAX_COMPILATION_CACHE_DIR": str(Path(folder) / "programs"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",
     }
 
 

@@ -18,6 +18,14 @@ def promotion() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="package", autouse=True)
+def polished_programs() -> Iterator[None]:
+    usual = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", usual)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     if not (SHARED / "data").is_dir():

@@ -2,9 +2,12 @@
 
 import os
 import threading
+import time
+from typing import Any
 
 import pytest
 
+from jinterp.stream import threads
 from jinterp.stream.threads import side_by_side
 
 
@@ -73,6 +76,31 @@ def test_an_interrupt_between_items_ends_the_work() -> None:
     pause = threading.Event()
     with pytest.raises(KeyboardInterrupt):
         side_by_side(fn, Items(range(50)), 2)
+    assert len(begun) < 5
+
+
+def test_an_interrupt_while_threads_start_ends_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, has_begun, pool = [], threading.Event(), threads._threads()
+
+    class Interrupted:
+        num_started = 0
+
+        def submit(self, work: Any) -> Any:
+            if self.num_started == 1:
+                has_begun.wait()
+                raise KeyboardInterrupt
+            self.num_started += 1
+            return pool.submit(work)
+
+    def fn(item: int) -> None:
+        begun.append(item)
+        has_begun.set()
+        time.sleep(0.02)
+
+    interrupted = Interrupted()
+    monkeypatch.setattr(threads, "_threads", lambda: interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(fn, range(50), 3)
     assert len(begun) < 5
 
 
