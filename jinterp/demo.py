@@ -105,7 +105,7 @@ def train(data: tuple[np.ndarray, np.ndarray], *, key: jax.Array) -> Model:
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
     def step(
-        variables: Params, state: optax.OptState, rows: np.ndarray
+        variables: Params, state: optax.OptState, rows: jax.Array
     ) -> tuple[Params, optax.OptState]:
         gradient = jax.grad(loss)(variables, images[rows], labels[rows])
         updates, state = optimizer.update(gradient, state, variables)

@@ -56,7 +56,7 @@ class Question(NamedTuple):
 
 @pytest.fixture(
     scope="module",
-    params=[("linen", 64), ("nnx", 64), ("linen", 32), ("nnx", 32)],
+    params=[("linen", 64), ("nnx", 64), ("linen", 32)],
     ids=lambda param: f"{param[0]}-float{param[1]}",
 )
 def question(request, shared: Path, cifar10) -> Iterator[Question]:

@@ -377,8 +377,8 @@ def test_batches_are_smaller_where_a_program_has_much_to_do(
     assert sizes[-1] == size
 
 
-def test_a_batch_that_failed_is_not_tried_again_unasked() -> None:
-    """Also not by the next batch of its lane, which has begun to wait."""
+def test_what_follows_a_batch_that_failed_is_left_as_it_is() -> None:
+    """The next batch of its lane, which is waiting already."""
     begun = []
 
     def fail_once(x: np.ndarray) -> np.ndarray:
@@ -396,6 +396,7 @@ def test_a_batch_that_failed_is_not_tried_again_unasked() -> None:
     with pytest.raises(jax.errors.JaxRuntimeError, match="only the first time"):
         jinterp.fold({"n": stream.mean(lambda batch, logits: logits[:, 0])}, apply_fn, None, ds)
     assert begun.count(16) == 1
+    assert 32 not in begun
 
 
 def test_a_batch_keeps_the_program_that_it_was_cut_for(as_user: None) -> None:

@@ -83,6 +83,7 @@ import jax, jax.numpy as jnp, numpy as np, psutil
 import jinterp
 from jinterp.stream import cut, memory
 
+jax.config.update("jax_disable_most_optimizations", False)  # a cumsum would take ten times as long
 memory._LARGE_PROGRAM = 1e30  # XLA counts 10^12 operations for a cumsum
 
 def apply_fn(params, x):  # several times 4 MB an example

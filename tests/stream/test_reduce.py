@@ -38,7 +38,7 @@ def run(reducer: stream.Reducer | stream.Collect, logits: np.ndarray, batch: int
     return jinterp.fold({"it": reducer}, *identity(NUM_CLASSES), ds, mesh=mesh)["it"]
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(SIZES)
 def test_every_reducer_equals_numpy(sizes: tuple[int, int, int]) -> None:
     num, batch, devices = sizes

@@ -68,7 +68,7 @@ CUTS = {
 }
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(**CUTS, of_rows=st.booleans())
 def test_sum_and_stack(
     num_examples: int, num_points: int, most: int, lanes: int, of_rows: bool
