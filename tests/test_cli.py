@@ -1,6 +1,7 @@
 """The command line as a user meets it: a process, its output, its exit code."""
 
 import json
+import logging
 import os
 import re
 import signal
@@ -77,8 +78,10 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
         monkeypatch.chdir(folder)
         monkeypatch.setattr(sys, "argv", ["jinterp", *arguments])
         monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # it sets its own
+        before = logging.getLogger().handlers[:]
         with pytest.raises(SystemExit) as caught:
             cli.main()
+        assert logging.getLogger().handlers == before  # other libraries' messages are not shown
         return Done(caught.value.code, capsys.readouterr().err)
 
     return run

@@ -117,12 +117,12 @@ def _num_together(question: Question, num_samples: int) -> int:
 
 def _of_several(sample: Callable[[Any], Any], keys: Array, x: Inputs) -> Any:
     """The values for some keys; None of an explainer that holds arrays `[batch, ...]` of one."""
-    num_rows = len(keys) * len(jax.tree.leaves(x)[0])
+    rows = (len(keys) * len(jax.tree.leaves(x)[0]),)
     try:
         values = sample(keys)
     except (TypeError, ValueError):
         return None
-    return values if all(len(leaf) == num_rows for leaf in jax.tree.leaves(values)) else None
+    return values if all(jnp.shape(leaf)[:1] == rows for leaf in jax.tree.leaves(values)) else None
 
 
 def _reduced(

@@ -146,14 +146,15 @@ def test_the_noise_of_an_example_does_not_depend_on_the_batch(impl: str) -> None
     np.testing.assert_allclose(found[:2], few, rtol=1e-4, atol=1e-6)
 
 
-def test_values_that_have_no_rows() -> None:
+@pytest.mark.parametrize("values", [np.arange(6.0, dtype=np.float32), np.float32(2)])
+def test_values_that_have_no_rows(values: Any) -> None:
     """Such as a curve over six steps: with three copies together it looks like rows of each."""
 
-    def curve(apply_fn: Any, params: Any, x: Any, target: Any) -> Any:
-        return jnp.arange(6.0)
+    def explain(apply_fn: Any, params: Any, x: Any, target: Any) -> Any:
+        return jnp.asarray(values)
 
-    found = jinterp.smooth(curve, key=KEY, num_samples=3)(*networks.mlp(), ROWS, TARGET)
-    np.testing.assert_array_equal(found, np.arange(6.0))
+    found = jinterp.smooth(explain, key=KEY, num_samples=3)(*networks.mlp(), ROWS, TARGET)
+    np.testing.assert_array_equal(found, values)
 
 
 def test_arrays_of_the_batch_that_an_explainer_holds() -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import subprocess
 import sys
 import time
@@ -83,6 +84,7 @@ def test_several_processes_give_the_answer_of_one(kind: str, num: int) -> None:
 
 
 CHECKPOINTED = """
+import logging
 import time
 import numpy as np
 from tests.stream import test_checkpoint as t
@@ -95,6 +97,7 @@ class Part(t.Items):
         time.sleep(float(sys.argv[5]))
         return super().__getitem__(first + index)
 
+logging.basicConfig(level=logging.INFO, stream=sys.stdout)
 found = t.run(Part(), sys.argv[4], 8)
 np.savez(f"{sys.argv[4]}/found-{process}.npz", *jax.tree.leaves(found))
 """
@@ -105,7 +108,9 @@ def test_a_pass_of_two_processes_goes_on_after_both_were_killed(tmp_path: Path) 
     faults.wait_until(processes[1], lambda: (tmp_path / "states" / "2").exists())
     faults.kill(*processes)
     first_rows = (tmp_path / "rows" / "1").stat().st_mtime_ns
-    faults.outputs(faults.start_together(CHECKPOINTED, 2, str(tmp_path), "0"))
+    first, second = faults.outputs(faults.start_together(CHECKPOINTED, 2, str(tmp_path), "0"))
+    assert re.search(r"going on from example \d+ of 120\n", first)  # of its own part
+    assert "going on" not in second
     assert (tmp_path / "rows" / "1").stat().st_mtime_ns == first_rows  # it did not begin anew
     whole = checkpointed.run(checkpointed.Items(), None)
     for process in range(2):
