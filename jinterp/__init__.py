@@ -40,6 +40,12 @@ from jinterp.evaluate import risk_coverage as risk_coverage
 from jinterp.evaluate import error_analysis as error_analysis
 from jinterp.evaluate import evaluate as evaluate
 
+# at every pixel,
+from jinterp.evaluate import evaluate_segmentation as evaluate_segmentation
+from jinterp.evaluate import per_class_accuracy as per_class_accuracy
+from jinterp.evaluate import intersection_over_union as intersection_over_union
+from jinterp.evaluate import dice as dice
+
 # Why: at the input,
 from jinterp.attribution import gradient as gradient
 from jinterp.attribution import saliency as saliency

@@ -10,7 +10,7 @@ import numpy as np
 
 from jinterp._functions import name_of
 from jinterp._trace import eval_shape, held_here, under_transform
-from jinterp._types import AnyArray, ApplyFn, Inputs, LossFn, Params
+from jinterp._types import ApplyFn, Inputs, LossFn, Params
 
 _WHOLE_VARIABLES = (
     "Pass every collection that module.init returned ({'params': ..., 'batch_stats': ...}), not "
@@ -20,29 +20,6 @@ _EVALUATION_MODE = (
     "Give the model in evaluation mode, such as jinterp.from_linen(module, variables, train=False) "
     "or jinterp.from_nnx(module)."
 )
-
-
-def logits_of(apply_fn: ApplyFn, params: Params, x: Inputs) -> jax.ShapeDtypeStruct:
-    """The abstract logits `[batch, classes]` of abstract inputs, or a named error."""
-    batch_size = jax.tree.leaves(x)[0].shape[0]
-    logits = outputs_of(apply_fn, params, x)
-    if len(logits.shape) != 2 or logits.shape[0] != batch_size:
-        raise ValueError(
-            f"`apply_fn` returned logits of shape {logits.shape} for a batch of {batch_size}; "
-            "expected [batch, classes]. For a binary model with one logit z, return both: "
-            "jnp.stack([jnp.zeros_like(z), z], axis=-1)."
-        )
-    if not jnp.issubdtype(logits.dtype, jnp.floating):
-        raise TypeError(
-            f"`apply_fn` returned {logits.dtype}; expected floating-point logits, not classes."
-        )
-    if logits.shape[1] == 1:
-        raise ValueError(
-            "`apply_fn` returned one logit an example; expected one for each class. For a binary "
-            "model give the other class the logit 0: def binary(params, x): return "
-            "jnp.pad(apply_fn(params, x), ((0, 0), (1, 0)))."
-        )
-    return logits
 
 
 def outputs_of(apply_fn: ApplyFn, params: Params, x: Inputs) -> Any:
@@ -222,47 +199,6 @@ def examples_interact() -> ValueError:
         "`apply_fn` mixes the examples of a batch: the logits of the first one changed when the "
         "others did, as with BatchNorm in training mode, so no number belongs to one example. "
         + _EVALUATION_MODE
-    )
-
-
-def targets_match(targets: AnyArray, num_classes: int) -> None:
-    """Labels are integers `[batch]`, or rows `[batch, classes]`."""
-    if not (jnp.issubdtype(targets.dtype, jnp.number) or targets.dtype == bool):
-        raise TypeError(
-            f"`targets` are {targets.dtype}; expected integers. Map each label to its class number."
-        )
-    if targets.ndim == 1:
-        if targets.dtype.kind == "f":
-            raise TypeError(
-                f"`targets` are {targets.dtype} of shape [batch]; expected integer classes. "
-                "Use targets.astype(int)."
-            )
-    elif targets.ndim != 2 or targets.shape[1] != num_classes:
-        shape = ", ".join(map(str, ("batch", *targets.shape[1:])))
-        advice = " Use targets[:, 0]." if targets.shape[1:] == (1,) else ""
-        raise ValueError(
-            f"`targets` have the shape [{shape}] for logits [batch, {num_classes}]; expected "
-            f"integer classes [batch], or rows [batch, {num_classes}].{advice}"
-        )
-
-
-def targets_in_range(targets: np.ndarray, first_index: int, stride: int, num_classes: int) -> None:
-    """Integer labels are from 0 to classes − 1."""
-    if targets.ndim != 1:
-        return
-    wrong = (targets < 0) | (targets >= num_classes)
-    if not wrong.any():
-        return
-    position = int(wrong.argmax())
-    value = int(targets[position])
-    advice = (
-        "A label of -1 usually means unlabelled: leave these examples out."
-        if value < 0
-        else f"The data has more classes than the model's {num_classes} logits, or counts from 1."
-    )
-    raise ValueError(
-        f"the target of example {first_index + stride * position} is {value}; expected 0 to "
-        f"{num_classes - 1}. {advice}"
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 Params = Any
 """An opaque pytree: Linen variables, NNX state, a list of matrices."""
@@ -15,6 +15,15 @@ Inputs = Any
 """An array `[batch, ...]`, or a pytree of arrays that share the leading axis."""
 
 Logits = Float[Array, "batch classes"]
+
+MapLogits = Float[Array, "batch *space classes"]
+"""Logits at every pixel; without axes in space those of one label an example."""
+
+LabelMaps = Int[Array, "batch *space"]
+
+FloatMaps = Float[Array, "batch *space"]
+
+Masks = Bool[Array, "batch *space"]
 
 ApplyFn = Callable[[Params, Inputs], Array]
 """The model: `apply_fn(params, x) -> logits`."""

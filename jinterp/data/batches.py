@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jinterp._types import Batch, PreprocessFn
-from jinterp.data.items import Block, Keys
+from jinterp.data.items import Block, Fields, Keys
 from jinterp.data.sources import Indices, Source, no_such_example, open_source, part_of
 
 DEFAULT_BATCH_SIZE = 64
@@ -56,6 +56,10 @@ class Batches:
 
     def take(self, indices: Indices) -> list[Any]:
         """The inputs of these examples, fetched again by dataset index, not preprocessed."""
+        return [example.x for example in self.examples(indices)]
+
+    def examples(self, indices: Indices) -> list[Block]:
+        """These examples, fetched again by dataset index: `x`, not preprocessed, and `targets`."""
         if self.num_examples is not None:
             wrong = [int(i) for i in indices if not 0 <= i < self.num_examples]
             if wrong:
@@ -75,6 +79,7 @@ def batches(
     *,
     inputs: Keys = None,
     targets: Keys = None,
+    batched: bool | None = None,
     preprocess: PreprocessFn | None = None,
 ) -> Batches:
     """Any dataset as a stream of padded, masked batches of one static shape.
@@ -87,12 +92,14 @@ def batches(
 
     Args:
         ds: the dataset. An item of a stream is a batch if its targets are an array as long as
-            each of its inputs, and a single example otherwise.
+            each of its inputs, and a single example otherwise, or if it is an image
+            `[*space, channels]` with a label map `[*space]`.
         batch_size: examples a batch; None lets the pass choose from the memory there is.
         inputs: the key of the inputs in a dict, or their place in a tuple; several keys make `x`
             a dict. None tries `image`, `x`, `inputs`, `img` and their like.
         targets: the key of the labels; None tries `label`, `y`, `targets`, `labels` and their
             like.
+        batched: whether the items of a stream are batches; None looks at the first one.
         preprocess: a function of a batch of inputs, compiled into the step and run on the device.
             Integer images travel as integers and become floats there. Give the same function
             object each time, so that it compiles once.
@@ -114,18 +121,14 @@ def batches(
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"`batch_size` is {batch_size}; expected at least 1. Try 64.")
     if isinstance(ds, Batches):
-        return _changed(ds, batch_size, inputs, targets, preprocess)
-    return Batches(open_source(ds, inputs, targets), batch_size, preprocess)
+        return _changed(ds, batch_size, Fields(inputs, targets, batched), preprocess)
+    return Batches(open_source(ds, Fields(inputs, targets, batched)), batch_size, preprocess)
 
 
 def _changed(
-    ds: Batches,
-    batch_size: int | None,
-    inputs: Keys,
-    targets: Keys,
-    preprocess: PreprocessFn | None,
+    ds: Batches, batch_size: int | None, fields: Fields, preprocess: PreprocessFn | None
 ) -> Batches:
-    if inputs is not None or targets is not None:
+    if fields != Fields(None, None, None):
         raise ValueError(
             "`ds` is a Batches, whose inputs and targets were named when it was made; expected "
             "none here. Name them there, or give the dataset itself."

@@ -23,14 +23,28 @@ class Block(NamedTuple):
     targets: np.ndarray
 
 
-def parse(items: Iterable[Any], inputs: Keys, targets: Keys) -> Iterator[tuple[Block, bool]]:
+class Fields(NamedTuple):
+    """Where a dataset has its inputs and targets.
+
+    Attributes:
+        inputs: the key of the inputs; None looks for one.
+        targets: the key of the targets; None looks for one.
+        batched: whether the items of a stream are batches; None looks at the first.
+    """
+
+    inputs: Keys
+    targets: Keys
+    batched: bool | None
+
+
+def parse(items: Iterable[Any], fields: Fields) -> Iterator[tuple[Block, bool]]:
     """Each item as a block, and whether items are batches, which the first one tells for all."""
     batched, expected = False, None
     for number, item in enumerate(items):
         where = f"item {number} of `ds`"
-        block = split(item, inputs, targets, where)
+        block = split(item, fields, where)
         if expected is None:
-            batched = has_batch_axis(block)
+            batched = is_batch(block, fields)
             expected = _spec(block, batched)
         if batched:
             refuse_unequal_lengths(block, where)
@@ -44,8 +58,9 @@ def parse(items: Iterable[Any], inputs: Keys, targets: Keys) -> Iterator[tuple[B
         yield jax.tree.map(np.array, block), batched
 
 
-def split(item: Any, inputs: Keys, targets: Keys, where: str) -> Block:
+def split(item: Any, fields: Fields, where: str) -> Block:
     """An item's inputs and targets, found by name in a dict and by place in a tuple."""
+    inputs, targets, _ = fields
     if isinstance(item, Mapping):
         columns: Mapping[Any, Any] = item
         known: tuple[Sequence[Key], Sequence[Key]] = (INPUT_KEYS, TARGET_KEYS)
@@ -109,14 +124,28 @@ def _is_leaf(value: Any) -> bool:
     return value is None
 
 
-def has_batch_axis(block: Block) -> bool:
-    """Whether the item is a batch: its targets are an array as long as each of its inputs."""
+def is_batch(block: Block, fields: Fields) -> bool:
+    """Whether an item is a batch, and not a single example."""
+    if fields.batched is not None:
+        return fields.batched
+    return _have_equal_lengths(block) and not _is_labelled_image(block)
+
+
+def _is_labelled_image(block: Block) -> bool:
+    """Whether the item is one image `[*space, channels]` with its label map `[*space]`."""
+    leaves, labels = jax.tree.leaves(block.x), block.targets
+    is_map = labels.ndim > 1 and np.issubdtype(labels.dtype, np.integer)
+    return is_map and [leaf.shape[:-1] for leaf in leaves] == [labels.shape]
+
+
+def _have_equal_lengths(block: Block) -> bool:
+    """Whether the targets are an array as long as each of the inputs."""
     lengths = {leaf.shape[:1] for leaf in [*jax.tree.leaves(block.x), block.targets]}
     return len(lengths) == 1 and lengths != {()}
 
 
 def refuse_unequal_lengths(block: Block, where: str) -> None:
-    if not has_batch_axis(block):
+    if not _have_equal_lengths(block):
         shapes = ", ".join(str(leaf.shape) for leaf in jax.tree.leaves(block.x))
         raise ValueError(
             f"{where} has inputs of shape {shapes} and targets of shape {block.targets.shape}; "

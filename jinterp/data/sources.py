@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jinterp.data.items import Block, Keys, has_batch_axis, parse, refuse_unequal_lengths, split
+from jinterp.data.items import Block, Fields, is_batch, parse, refuse_unequal_lengths, split
 
 Indices = Sequence[int] | np.ndarray
 
@@ -26,22 +26,22 @@ class Source(NamedTuple):
         blocks: `blocks(size, start)` iterates over the examples from the position `start` on, in
             blocks of any size (`size` where the source may choose).
         num_examples: how many there are, None where only a pass tells.
-        take: `take(indices)` fetches the inputs of these examples, as a list of pytrees.
+        take: `take(indices)` fetches these examples, each a block without the leading axis.
         seeks: whether `blocks` starts in the middle without reading what is before.
         is_held: whether the examples are arrays in memory, so that reading them costs nothing.
     """
 
     blocks: Callable[[int, int], Iterator[Block]]
     num_examples: int | None
-    take: Callable[[Indices], list[Any]]
+    take: Callable[[Indices], list[Block]]
     seeks: bool = False
     is_held: bool = False
 
 
-def open_source(ds: Any, inputs: Keys = None, targets: Keys = None) -> Source:
+def open_source(ds: Any, fields: Fields) -> Source:
     """The `Source` of a dataset of any supported kind."""
     if _is_columns(ds):
-        return _from_arrays(split(ds, inputs, targets, "`ds`"))
+        return _from_arrays(split(ds, fields, "`ds`"))
     if isinstance(ds, Mapping):
         raise TypeError(
             f"`ds` is a mapping of {_type_names(ds.values())} with the keys {list(ds)}; expected "
@@ -50,15 +50,15 @@ def open_source(ds: Any, inputs: Keys = None, targets: Keys = None) -> Source:
     _refuse_shuffling(ds)
     _refuse_endless(ds)
     if hasattr(ds, "features") and hasattr(ds, "with_format"):
-        return _from_hugging_face(ds, inputs, targets)
+        return _from_hugging_face(ds, fields)
     if hasattr(ds, "as_numpy_iterator"):
-        return _from_stream(ds.as_numpy_iterator, _tf_length(ds), inputs, targets)
+        return _from_stream(ds.as_numpy_iterator, _tf_length(ds), fields)
     if _is_sized(ds):
-        return _from_items(ds, inputs, targets)
+        return _from_items(ds, fields)
     if isinstance(ds, Iterator):
-        return _from_iterator(ds, inputs, targets)
+        return _from_iterator(ds, fields)
     if isinstance(ds, Iterable):
-        return _from_stream(lambda: iter(ds), None, inputs, targets)
+        return _from_stream(lambda: iter(ds), None, fields)
     raise TypeError(
         f"`ds` is a {type(ds).__name__}; expected (x, y) arrays, a dict of arrays, a tf.data, "
         "tfds, Grain, Hugging Face or PyTorch dataset or loader, or an iterable of (x, y) tuples "
@@ -90,7 +90,7 @@ def part_of(source: Source, number: int, num_parts: int) -> Source:
             if left <= 0:
                 return
 
-    def take(indices: Indices) -> list[Any]:
+    def take(indices: Indices) -> list[Block]:
         return source.take([first + int(i) for i in indices])
 
     return source._replace(blocks=blocks, num_examples=stop - first, take=take)
@@ -123,7 +123,7 @@ def _from_arrays(block: Block) -> Source:
         for first in range(start, num_examples, size):
             yield jax.tree.map(lambda leaf, first=first: leaf[first : first + size], block)
 
-    def take(indices: Indices) -> list[Any]:
+    def take(indices: Indices) -> list[Block]:
         return [_example(block, int(i)) for i in indices]
 
     is_held = not any(map(_is_mapped, jax.tree.leaves(block)))
@@ -139,8 +139,7 @@ def _is_mapped(array: Any) -> bool:
 
 def _from_items(
     items: Any,
-    inputs: Keys,
-    targets: Keys,
+    fields: Fields,
     read: Callable[[int, int], Iterator[Any]] | None = None,
 ) -> Source:
     """A random-access sequence: a list, a tfds data source, a Grain MapDataset, a torch Dataset.
@@ -151,19 +150,19 @@ def _from_items(
     def one_by_one(size: int, start: int) -> Iterator[Any]:
         return (items[position] for position in range(start, len(items)))
 
-    if len(items) and has_batch_axis(split(items[0], inputs, targets, "item 0 of `ds`")):
-        return _from_stream(lambda: one_by_one(1, 0), None, inputs, targets)
+    if len(items) and is_batch(split(items[0], fields, "item 0 of `ds`"), fields):
+        return _from_stream(lambda: one_by_one(1, 0), None, fields)
 
     def blocks(size: int, start: int) -> Iterator[Block]:
-        return _blocks((read or one_by_one)(size, start), size, inputs, targets)
+        return _blocks((read or one_by_one)(size, start), size, fields)
 
-    def take(indices: Indices) -> list[Any]:
-        return [split(items[int(i)], inputs, targets, f"item {i} of `ds`").x for i in indices]
+    def take(indices: Indices) -> list[Block]:
+        return [split(items[int(i)], fields, f"item {i} of `ds`") for i in indices]
 
     return Source(blocks, len(items), take, seeks=True)
 
 
-def _from_hugging_face(ds: Any, inputs: Keys, targets: Keys) -> Source:
+def _from_hugging_face(ds: Any, fields: Fields) -> Source:
     """A Hugging Face dataset; its own format or transform is kept where the user set one."""
     if not hasattr(ds, "__len__"):
         # Its numpy format would make int64 of uint8; unformatted rows keep their values.
@@ -173,24 +172,21 @@ def _from_hugging_face(ds: Any, inputs: Keys, targets: Keys) -> Source:
                 {name: _declared(row[name], features.get(name)) for name in row} for row in ds
             ),
             None,
-            inputs,
-            targets,
+            fields,
         )
     if ds.format["type"] is not None:
-        return _from_items(ds, inputs, targets)
+        return _from_items(ds, fields)
     # dtype=None keeps the stored dtype; batches are read 100 times faster than rows.
     formatted = ds.with_format("numpy", dtype=None)
-    return _from_items(
-        formatted, inputs, targets, lambda size, start: formatted.skip(start).iter(size)
-    )
+    return _from_items(formatted, fields, lambda size, start: formatted.skip(start).iter(size))
 
 
-def _from_iterator(iterator: Iterator[Any], inputs: Keys, targets: Keys) -> Source:
+def _from_iterator(iterator: Iterator[Any], fields: Fields) -> Source:
     """An iterator: it can be read once, so inputs cannot be fetched again."""
     unread = [iterator]
 
     def blocks(size: int, start: int) -> Iterator[Block]:
-        stream = _blocks(unread.pop() if unread else (), size, inputs, targets)
+        stream = _blocks(unread.pop() if unread else (), size, fields)
         first = next(stream, None)
         if first is None:
             raise ValueError(
@@ -200,7 +196,7 @@ def _from_iterator(iterator: Iterator[Any], inputs: Keys, targets: Keys) -> Sour
             )
         yield from _skip(itertools.chain([first], stream), start)
 
-    def take(indices: Indices) -> list[Any]:
+    def take(indices: Indices) -> list[Block]:
         raise ValueError(
             f"`ds` is an iterator ({type(iterator).__name__}), read once: its inputs cannot be "
             "fetched again. Give the list or loader it came from to see the examples."
@@ -210,16 +206,16 @@ def _from_iterator(iterator: Iterator[Any], inputs: Keys, targets: Keys) -> Sour
 
 
 def _from_stream(
-    iterate: Callable[[], Iterator[Any]], length: int | None, inputs: Keys, targets: Keys
+    iterate: Callable[[], Iterator[Any]], length: int | None, fields: Fields
 ) -> Source:
     """Anything that can be iterated again: fetching examples reads it from the start."""
 
     def blocks(size: int, start: int) -> Iterator[Block]:
-        return _skip(_blocks(iterate(), size, inputs, targets), start)
+        return _skip(_blocks(iterate(), size, fields), start)
 
-    def take(indices: Indices) -> list[Any]:
+    def take(indices: Indices) -> list[Block]:
         wanted = set(map(int, indices))
-        found: dict[int, Any] = {}
+        found: dict[int, Block] = {}
         num_read = 0
         for block in blocks(_TAKE_SIZE, 0):
             here = range(num_read, num_read + len(block.targets))
@@ -235,10 +231,10 @@ def _from_stream(
     return Source(blocks, length, take)
 
 
-def _blocks(items: Iterable[Any], size: int, inputs: Keys, targets: Keys) -> Iterator[Block]:
+def _blocks(items: Iterable[Any], size: int, fields: Fields) -> Iterator[Block]:
     """Items that are batches pass as they are; single examples are stacked `size` at a time."""
     pending: list[Block] = []
-    for block, batched in parse(items, inputs, targets):
+    for block, batched in parse(items, fields):
         if not batched:
             pending.append(block)
         elif len(block.targets):
@@ -262,9 +258,9 @@ def _stack(examples: list[Block]) -> Block:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *examples)
 
 
-def _example(block: Block, row: int) -> Any:
-    """The inputs of one example; a copy, which does not keep the whole block alive."""
-    return jax.tree.map(lambda leaf: np.array(leaf[row]), block.x)
+def _example(block: Block, row: int) -> Block:
+    """One example; a copy, which does not keep the whole block alive."""
+    return jax.tree.map(lambda leaf: np.array(leaf[row]), block)
 
 
 # ---------------------------------------------------------------- the datasets

@@ -11,6 +11,7 @@ from jinterp.evaluate.evaluation import evaluate as evaluate
 from jinterp.evaluate.losses import brier_score as brier_score
 from jinterp.evaluate.losses import cross_entropy as cross_entropy
 from jinterp.evaluate.losses import sigmoid_cross_entropy as sigmoid_cross_entropy
+from jinterp.evaluate.pixels import ImageScores as ImageScores
 from jinterp.evaluate.predictions import ErrorAnalysis as ErrorAnalysis
 from jinterp.evaluate.predictions import Predictions as Predictions
 from jinterp.evaluate.predictions import RiskCoverage as RiskCoverage
@@ -21,5 +22,10 @@ from jinterp.evaluate.predictions import risk_coverage as risk_coverage
 from jinterp.evaluate.predictions import score_distributions as score_distributions
 from jinterp.evaluate.report import ClassificationReport as ClassificationReport
 from jinterp.evaluate.report import classification_report as classification_report
+from jinterp.evaluate.segmentation import SegmentationEvaluation as SegmentationEvaluation
+from jinterp.evaluate.segmentation import dice as dice
+from jinterp.evaluate.segmentation import evaluate_segmentation as evaluate_segmentation
+from jinterp.evaluate.segmentation import intersection_over_union as intersection_over_union
+from jinterp.evaluate.segmentation import per_class_accuracy as per_class_accuracy
 from jinterp.evaluate.top_losses import TopLosses as TopLosses
 from jinterp.evaluate.top_losses import top_losses as top_losses

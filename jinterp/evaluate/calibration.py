@@ -33,18 +33,19 @@ class Calibration(NamedTuple):
         expected_calibration_error: Σ_b n_b/n |accuracy_b − confidence_b| over bins of equal width,
             from 0 to 1.
         maximum_calibration_error: the largest |accuracy_b − confidence_b| over those bins.
-        adaptive_calibration_error: the expected error over bins of equally many examples.
+        adaptive_calibration_error: the expected error over bins of equally many examples; None
+            for pixels, which are counted as they come and not kept.
         brier_score: the mean of Σ_c (p_c − y_c)², from 0 to 2.
         bins: the bins of equal width.
-        adaptive_bins: the bins of equally many examples.
+        adaptive_bins: the bins of equally many examples, or None.
     """
 
     expected_calibration_error: float
     maximum_calibration_error: float
-    adaptive_calibration_error: float
+    adaptive_calibration_error: float | None
     brier_score: float
     bins: ReliabilityBins
-    adaptive_bins: ReliabilityBins
+    adaptive_bins: ReliabilityBins | None
 
 
 def calibration(
@@ -114,11 +115,28 @@ def calibration_of(
     adaptive = _bins(sure, tied_means(sure, correct[order]), by_rank, num_bins)
     return Calibration(
         _expected_error(bins),
-        float(np.nanmax(np.abs(bins.accuracies - bins.confidences))),
+        _maximum_error(bins),
         _expected_error(adaptive),
         float(np.mean(brier_scores, dtype=np.float64)),
         bins,
         adaptive,
+    )
+
+
+def calibration_of_counts(
+    counts: np.ndarray, confidences: np.ndarray, correct: np.ndarray, brier: float
+) -> Calibration:
+    """`Calibration` from sums over what fell in each bin of equal width, `[bins]`."""
+    edges = np.linspace(0, 1, len(counts) + 1)
+    num = np.where(counts > 0, counts, np.nan)
+    bins = ReliabilityBins(edges[:-1], edges[1:], confidences / num, correct / num, counts)
+    return Calibration(
+        _expected_error(bins),
+        _maximum_error(bins),
+        None,
+        float(brier / counts.sum()),
+        bins,
+        None,
     )
 
 
@@ -144,6 +162,10 @@ def _bins(
         np.bincount(which, correct, minlength=num_bins) / weights,
         counts,
     )
+
+
+def _maximum_error(bins: ReliabilityBins) -> float:
+    return float(np.nanmax(np.abs(bins.accuracies - bins.confidences)))
 
 
 def _expected_error(bins: ReliabilityBins) -> float:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num, Shaped
 
 from jinterp import _check
-from jinterp._types import Logits, LossFn
+from jinterp._types import FloatMaps, Logits, LossFn, MapLogits
 from jinterp.model.score import at_least_float32
 
 _SUM_TOLERANCE = 1e-2  # of soft labels, which may be half precision
@@ -14,17 +14,18 @@ Targets = Shaped[Array, "batch ..."]
 
 
 @jax.jit
-def cross_entropy(logits: Logits, targets: Targets) -> Float[Array, " batch"]:
+def cross_entropy(logits: MapLogits, targets: Targets) -> FloatMaps:
     """The cross-entropy of each example: −log p_t, or −Σ_c y_c log p_c for soft labels.
 
     Args:
-        logits: `[batch, classes]`.
+        logits: `[batch, classes]`, or `[batch, *space, classes]`.
         targets: `[batch]` integer classes, or `[batch, classes]` floats, the probabilities of a
-            soft label. A class outside the logits gives NaN, as does a row that does not sum
-            to 1, which is no soft label but several labels.
+            soft label; for logits in space label maps `[batch, *space]`. A class outside the
+            logits gives NaN, as does a row that does not sum to 1, which is no soft label but
+            several labels.
 
     Returns:
-        `[batch]`, in nats, not negative; float32 at least.
+        `[batch]`, or `[batch, *space]`, in nats, not negative; float32 at least.
 
     Raises:
         TypeError: `targets` are float classes, or integer rows (which are one-hot or
@@ -35,6 +36,8 @@ def cross_entropy(logits: Logits, targets: Targets) -> Float[Array, " batch"]:
     >>> print(cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3])).round(4))
     [1.3863 1.3863]
     """
+    if logits.ndim > 2:
+        return _cross_entropy_of_maps(at_least_float32(logits), targets)
     _check_class_labels(logits, targets)
     logits = at_least_float32(logits)
     if targets.ndim == 1:
@@ -119,6 +122,20 @@ def classes_of(targets: Array) -> Array:
 def _cross_entropy_of_class(logits: Array, target: Array) -> Array:
     target = jnp.where(target < 0, jnp.array(len(logits), target.dtype), target)
     return -jax.nn.log_softmax(logits).at[target].get(mode="fill", fill_value=jnp.nan)
+
+
+def _cross_entropy_of_maps(logits: Array, targets: Array) -> Array:
+    if not jnp.issubdtype(targets.dtype, jnp.integer) or targets.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"`targets` are {targets.dtype} of shape {targets.shape} for logits {logits.shape}; "
+            f"expected label maps of integers, {logits.shape[:-1]}."
+        )
+    classes = targets.astype(jnp.int32)
+    classes = jnp.where(classes < 0, jnp.int32(logits.shape[-1]), classes)
+    of_target = jnp.take_along_axis(
+        jax.nn.log_softmax(logits), classes[..., None], axis=-1, mode="fill", fill_value=jnp.nan
+    )
+    return -of_target[..., 0]
 
 
 def _cross_entropy_of_distribution(logits: Array, target: Array) -> Array:

@@ -8,10 +8,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from jinterp import _functions
-from jinterp._types import AnyArray, ApplyFn, Batch, EitherArray, LossFn, Params
+from jinterp._types import (
+    AnyArray,
+    ApplyFn,
+    Batch,
+    EitherArray,
+    LabelMaps,
+    LossFn,
+    MapLogits,
+    Params,
+)
 from jinterp.evaluate.calibration import tied_means
 from jinterp.evaluate.losses import brier_score, classes_of, cross_entropy, per_example
 from jinterp.model.score import probability
@@ -154,16 +163,16 @@ def prediction_rows(loss_fn: LossFn) -> Collect:
             probability(logits, targets),
             probability(logits, predicted),
             brier_score(logits, batch.targets),
-            _finite(batch.x, len(batch.mask)),
+            finite_inputs(batch.x, len(batch.mask)),
         )
 
     return collect(rows)
 
 
-def predicted_classes(logits: Array) -> Int[Array, " batch"]:
+def predicted_classes(logits: MapLogits) -> LabelMaps:
     """The likeliest class, −1 where NaN, +inf or only −inf leave no probabilities."""
-    usable = jnp.isfinite(logits.max(1))
-    return jnp.where(usable, logits.argmax(1).astype(jnp.int32), jnp.int32(-1))
+    usable = jnp.isfinite(logits.max(-1))
+    return jnp.where(usable, logits.argmax(-1).astype(jnp.int32), jnp.int32(-1))
 
 
 @functools.cache
@@ -171,7 +180,7 @@ def non_finite_inputs() -> Reducer:
     """How many examples have a NaN or Inf in their input."""
 
     def cell(batch: Batch, logits: Array) -> Array:
-        return _finite(batch.x, len(batch.mask)).astype(jnp.int32)
+        return finite_inputs(batch.x, len(batch.mask)).astype(jnp.int32)
 
     return counts(cell, 1)
 
@@ -186,7 +195,7 @@ def warn_about_inputs(num: int) -> None:
         )
 
 
-def _finite(x: Any, num: int) -> Bool[Array, " batch"]:
+def finite_inputs(x: Any, num: int) -> Bool[Array, " batch"]:
     leaves = [leaf for leaf in jax.tree.leaves(x) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     finite = [jnp.isfinite(leaf).reshape(num, -1).all(1) for leaf in leaves]
     return functools.reduce(jnp.logical_and, finite, jnp.ones(num, bool))

@@ -24,7 +24,11 @@ class _Bars(NamedTuple):
 
 
 def reliability(
-    calibration: Calibration, *, adaptive: bool = False, ax: Axes | None = None
+    calibration: Calibration,
+    *,
+    adaptive: bool = False,
+    unit: str = "examples",
+    ax: Axes | None = None,
 ) -> Axes:
     """The accuracy of each bin of confidence, its gap to the confidence, and its examples.
 
@@ -34,10 +38,14 @@ def reliability(
     Args:
         calibration: what `jinterp.calibration` returned.
         adaptive: show the bins of equally many examples in place of those of equal width.
+        unit: what was counted, such as "pixels".
         ax: where to draw; None makes a figure.
 
     Returns:
         The axes; the bars of shares are in `ax.child_axes[0]`.
+
+    Raises:
+        ValueError: adaptive bins are asked for, of pixels that were not kept.
 
     >>> import jax.numpy as jnp, jinterp
     >>> probabilities = jnp.array([[0.8, 0.2], [0.4, 0.6]])
@@ -45,12 +53,13 @@ def reliability(
     >>> ax.get_legend().get_title().get_text()
     'ECE 0.400, MCE 0.600'
     """
+    bins, errors = _chosen(calibration, adaptive)
+    bars = _bars(bins)
     ax = panel(ax, (5.0, 5.0))
-    bars = _bars(calibration.adaptive_bins if adaptive else calibration.bins)
     _draw_bars(ax, bars)
-    _draw_shares(ax, bars)
+    _draw_shares(ax, bars, unit)
     ax.legend(
-        title=_errors(calibration, adaptive),
+        title=errors,
         loc="upper left",
         frameon=False,
         fontsize=9,
@@ -58,6 +67,21 @@ def reliability(
         alignment="left",
     )
     return ax
+
+
+def _chosen(calibration: Calibration, adaptive: bool) -> tuple[ReliabilityBins, str]:
+    """The bins, and the errors that they give."""
+    if not adaptive:
+        return calibration.bins, (
+            f"ECE {float(calibration.expected_calibration_error):.3f}, "
+            f"MCE {float(calibration.maximum_calibration_error):.3f}"
+        )
+    if calibration.adaptive_bins is None or calibration.adaptive_calibration_error is None:
+        raise ValueError(
+            "`calibration` has no adaptive bins: pixels were counted into bins of equal width as "
+            "they came. Leave out `adaptive`."
+        )
+    return calibration.adaptive_bins, f"ACE {float(calibration.adaptive_calibration_error):.3f}"
 
 
 def _bars(bins: ReliabilityBins) -> _Bars:
@@ -98,14 +122,14 @@ def _draw_bars(ax: Axes, bars: _Bars) -> None:
     frameless(ax)
 
 
-def _draw_shares(ax: Axes, bars: _Bars) -> None:
+def _draw_shares(ax: Axes, bars: _Bars, unit: str) -> None:
     _make_room_above(ax)
     above = ax.inset_axes((0, 1.07, 1, 0.18), sharex=ax)
     above.bar(bars.middles, bars.shares, bars.widths, color=GREY, edgecolor="white")
     above.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     above.locator_params(axis="y", nbins=3)
     above.tick_params(labelbottom=False, labelsize=8)
-    above.set_ylabel("examples", fontsize=8)
+    above.set_ylabel(unit, fontsize=8)
     frameless(above)
 
 
@@ -115,12 +139,3 @@ def _make_room_above(ax: Axes) -> None:
     if figure is not None and figure.get_layout_engine() is None:
         place = ax.get_position()
         ax.set_position((place.x0, place.y0, place.width, place.height / 1.25))
-
-
-def _errors(calibration: Calibration, adaptive: bool) -> str:
-    if adaptive:
-        return f"ACE {float(calibration.adaptive_calibration_error):.3f}"
-    return (
-        f"ECE {float(calibration.expected_calibration_error):.3f}, "
-        f"MCE {float(calibration.maximum_calibration_error):.3f}"
-    )

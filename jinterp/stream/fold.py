@@ -25,6 +25,9 @@ from jinterp.stream.progress import progress_bar
 from jinterp.stream.reduce import Collect, Reducer
 from jinterp.stream.shards import agree
 from jinterp.stream.step import Run
+from jinterp.stream.task import Classification, Task
+
+CLASSIFICATION = Classification()
 
 
 class Interrupted(KeyboardInterrupt):
@@ -48,6 +51,7 @@ def fold(
     params: Params,
     ds: Any,
     *,
+    task: Task = CLASSIFICATION,
     mesh: Mesh | None = None,
     progress: bool | None = None,
     checkpoint_dir: str | os.PathLike[str] | None = None,
@@ -66,6 +70,8 @@ def fold(
         ds: anything that `batches` takes. In a run of several processes, each gives its own
             part: the dataset indices of sized parts follow each other in order of process, those
             of streams alternate.
+        task: what outputs and targets must be: `Classification`, `Segmentation` or `Regression`
+            of `jinterp.stream`.
         mesh: the devices to cut batches over, along the axis `"data"` where it has one. None uses
             the mesh that `params` are on, all devices in a run of several processes, else one.
         progress: show a progress bar; None shows one for a long pass in a terminal.
@@ -82,7 +88,7 @@ def fold(
             model mixes examples; what is in `checkpoint_dir` is of another pass, dataset or model,
             cannot be read, or is being written by another run.
         OSError: the pass cannot be saved.
-        TypeError: the model does not return one array of logits.
+        TypeError: the model does not return one array, or of another dtype.
         Interrupted: Ctrl-C; it holds the results so far.
 
     >>> import jax.numpy as jnp, numpy as np
@@ -109,6 +115,7 @@ def fold(
         dataset.preprocess,
         placement,
         placement.put_params(params),
+        task,
     )
     # The mesh of the pass takes the place of one the user has set, whose axes may be explicit.
     with (
@@ -202,5 +209,8 @@ def _plan(run: Run, dataset: Batches, seen: list[Seen]) -> tuple[Plan, Iterator[
     num_done = sum(each.length for each in seen)
     shard = agree(dataset.num_examples, num_done, local_size, placement)
     plan = Plan(compile_at, run.abstract(some, batch_size), lanes, shard)
-    num_classes = plan.abstract[1].shape[1]
-    return plan, shard.batches(blocks, local_size, num_classes, placement, some)
+
+    def check(targets: np.ndarray, first_index: int, stride: int) -> None:
+        run.task.check_values(targets, plan.abstract[1], first_index, stride)
+
+    return plan, shard.batches(blocks, local_size, check, placement, some)

@@ -134,6 +134,38 @@ def counts(cell_fn: ValueFn, num_cells: int | Callable[[AnyArray], int]) -> Redu
 
 
 @functools.cache
+def total(value_fn: ValueFn) -> Reducer:
+    """The sum over the examples of an array of counts for each, exact, as int64.
+
+    Args:
+        value_fn: `value_fn(batch, logits)` gives `[batch, ...]` integers that are not negative,
+            whose sum over a batch is less than 2³²; that over the data may reach 2⁶³.
+    """
+
+    def init(batch: Batch, logits: AnyArray) -> State:
+        value = jax.eval_shape(value_fn, batch, logits)
+        zero = np.zeros(value.shape[1:], np.uint32)
+        return zero, zero
+
+    def update(state: State, batch: Batch, logits: Array) -> State:
+        values = value_fn(batch, logits).astype(jnp.uint32)
+        mask = batch.mask.reshape(-1, *[1] * (values.ndim - 1))
+        added = jnp.where(mask, values, jnp.uint32(0)).sum(0, dtype=jnp.uint32)
+        return merge(state, (jnp.zeros_like(added), added))
+
+    def merge(a: State, b: State) -> State:
+        low = a[1] + b[1]
+        carry = (low < a[1]).astype(jnp.uint32)
+        return a[0] + b[0] + carry, low
+
+    def finalize(state: State) -> np.ndarray:
+        high, low = (part.astype(np.int64) for part in state)
+        return (high << 32) + low
+
+    return Reducer(init, update, merge, finalize)
+
+
+@functools.cache
 def histogram(value_fn: ValueFn, edges: tuple[float, ...]) -> Reducer:
     """A `Histogram` of one value for each example.
 

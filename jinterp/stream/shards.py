@@ -1,14 +1,13 @@
 """What each process of a run gives: its part of the dataset, as many batches as the others."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jinterp import _check
 from jinterp._types import Batch
 from jinterp.data.batches import host_batches
 from jinterp.data.items import Block
@@ -37,7 +36,7 @@ class Shard(NamedTuple):
         self,
         blocks: Iterator[Block],
         batch_size: int,
-        num_classes: int,
+        check: Callable[[np.ndarray, int, int], None],
         placement: Placement,
         some: Block,
     ) -> Iterator[Batch]:
@@ -46,20 +45,21 @@ class Shard(NamedTuple):
         Args:
             blocks: its examples.
             batch_size: examples a batch.
-            num_classes: that targets are classes of.
+            check: of targets, the dataset index of the first, and the step to the next.
             placement: where the pass runs.
             some: examples to pad with where it has no more.
         """
         stream = host_batches(blocks, batch_size, first_index=self.first_index, stride=self.stride)
-        stream = self._checked(stream, num_classes)
+        stream = self._checked(stream, check)
         if placement.num_processes == 1:
             return stream
         return self._in_step(stream, _padding(next(host_batches([some], batch_size))))
 
-    def _checked(self, stream: Iterator[Batch], num_classes: int) -> Iterator[Batch]:
+    def _checked(
+        self, stream: Iterator[Batch], check: Callable[[np.ndarray, int, int], None]
+    ) -> Iterator[Batch]:
         for batch in stream:
-            valid = batch.targets[: batch.mask.sum()]
-            _check.targets_in_range(valid, int(batch.indices[0]), self.stride, num_classes)
+            check(batch.targets[: batch.mask.sum()], int(batch.indices[0]), self.stride)
             yield batch
 
     def _in_step(self, stream: Iterator[Batch], padding: Batch) -> Iterator[Batch]:

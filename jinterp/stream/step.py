@@ -14,6 +14,7 @@ from jinterp._types import ApplyFn, Batch, Params, PreprocessFn
 from jinterp.data.items import Block
 from jinterp.stream.mesh import Placement
 from jinterp.stream.reduce import Collect, Reducer
+from jinterp.stream.task import Task
 
 Reducers = tuple[tuple[str, Reducer | Collect], ...]
 
@@ -26,6 +27,7 @@ class Run(NamedTuple):
     preprocess: PreprocessFn | None
     placement: Placement
     params: Params
+    task: Task
 
     def abstract(self, block: Block, batch_size: int) -> tuple[Batch, jax.ShapeDtypeStruct]:
         """The shapes of a batch and of its logits, checked."""
@@ -38,8 +40,9 @@ class Run(NamedTuple):
         mask = jax.ShapeDtypeStruct((batch_size,), np.bool_)
         batch = Batch(x, targets, mask, jax.ShapeDtypeStruct((batch_size,), np.int32))
         seen = jax.eval_shape(self.preprocess, x) if self.preprocess else x
-        logits = _check.logits_of(self.apply_fn, self.params, seen)
-        _check.targets_match(block.targets, logits.shape[1])
+        logits = _check.outputs_of(self.apply_fn, self.params, seen)
+        self.task.check_outputs(logits, batch_size)
+        self.task.check_targets(block.targets, logits)
         return batch, logits
 
     def compile(self, block: Block, batch_size: int) -> Compiled:

@@ -1,0 +1,299 @@
+"""What a pass over label maps counts, by pixel; it keeps no pixel."""
+
+import functools
+import itertools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from jinterp import _check
+from jinterp._types import AnyArray, Batch, FloatMaps, LabelMaps, LossFn, Masks
+from jinterp.evaluate.predictions import finite_inputs, predicted_classes
+from jinterp.model.score import at_least_float32
+from jinterp.stream.reduce import Collect, Reducer, collect, mean, total
+
+_WORD = 32  # classes that one integer holds as bits
+
+
+class ImageScores(NamedTuple):
+    """What one pass says of every image: arrays `[n]`, in order of dataset index.
+
+    Attributes:
+        indices: the dataset index.
+        losses: the mean loss over its labelled pixels; NaN where it has none.
+        num_pixels: how many pixels are labelled, and not ignored.
+        pixel_accuracies: the share of them that is right; NaN where there are none.
+        mean_ious: the mean intersection over union of the classes that occur in it, in the labels
+            or the prediction; NaN where there are none.
+        finite_inputs: whether every number of the input is finite.
+    """
+
+    indices: AnyArray
+    losses: AnyArray
+    num_pixels: AnyArray
+    pixel_accuracies: AnyArray
+    mean_ious: AnyArray
+    finite_inputs: AnyArray
+
+    def rows(self, which: AnyArray) -> "ImageScores":
+        """The images at these positions, or where this mask is true."""
+        return ImageScores(*(column[which] for column in self))
+
+
+class Pixels(NamedTuple):
+    """The pixels of a batch.
+
+    Attributes:
+        targets: `[batch, *space]` classes; 0 where ignored.
+        valid: `[batch, *space]`, False where ignored.
+        predicted: `[batch, *space]`, −1 where the logits are not finite.
+    """
+
+    targets: LabelMaps
+    valid: Masks
+    predicted: LabelMaps
+
+
+def pixels_of(targets: Array, logits: Array, ignore_index: int | None) -> Pixels:
+    """The pixels, with a class at each that counts."""
+    targets = targets.astype(jnp.int32)
+    valid = jnp.ones(targets.shape, bool)
+    if ignore_index is not None:
+        valid = targets != ignore_index
+    return Pixels(jnp.where(valid, targets, jnp.int32(0)), valid, predicted_classes(logits))
+
+
+def pixel_losses(loss_fn: LossFn, logits: Array, targets: Array) -> FloatMaps:
+    """Any loss as one number a pixel."""
+    losses = _check.losses_of(loss_fn, logits, targets)
+    if losses.shape != targets.shape:
+        raise ValueError(
+            f"`loss_fn` returned the shape {losses.shape} for label maps {targets.shape}; expected "
+            "one loss for each pixel, since the mean is taken over those that are not ignored. "
+            "Leave out the mean."
+        )
+    return loss_fn(logits, targets)
+
+
+@functools.cache
+def confusion_counts(ignore_index: int | None, num_names: int | None) -> Reducer:
+    """`[classes, classes + 1]` pixels; the last column counts those without a prediction."""
+
+    def value(batch: Batch, logits: Array) -> Array:
+        if num_names is not None:
+            _check.num_names_match(num_names, logits.shape[-1])
+        return _confusion(batch, logits, ignore_index)
+
+    return total(value)
+
+
+@functools.cache
+def image_scores(loss_fn: LossFn, ignore_index: int | None) -> Collect:
+    """What is kept of each image."""
+
+    def rows(batch: Batch, logits: Array) -> ImageScores:
+        pixels = pixels_of(batch.targets, logits, ignore_index)
+        counted = _confusion(batch, logits, ignore_index)
+        losses = at_least_float32(pixel_losses(loss_fn, logits, pixels.targets))
+        dtype = losses.dtype
+        space = tuple(range(1, losses.ndim))
+        zero = jnp.zeros((), dtype)
+        num = counted.sum(axis=(1, 2), dtype=jnp.uint32).astype(jnp.int32)
+        actual, predicted = counted.sum(2), counted[:, :, :-1].sum(1)
+        right = jnp.diagonal(counted[:, :, :-1], axis1=1, axis2=2)
+        union = actual + predicted - right
+        ious = right.astype(dtype) / jnp.maximum(union, jnp.uint32(1)).astype(dtype)
+        return ImageScores(
+            batch.indices,
+            jnp.where(pixels.valid, losses, zero).sum(space) / num.astype(dtype),
+            num,
+            right.sum(1).astype(dtype) / num.astype(dtype),
+            ious.sum(1) / (union > 0).sum(1).astype(dtype),
+            finite_inputs(batch.x, len(batch.mask)),
+        )
+
+    return collect(rows)
+
+
+@functools.cache
+def confidence_counts(num_bins: int, ignore_index: int | None) -> Reducer:
+    """`[bins, 2]` pixels by confidence, those wrong and those right."""
+
+    def value(batch: Batch, logits: Array) -> Array:
+        pixels = pixels_of(batch.targets, logits, ignore_index)
+        right = (pixels.predicted == pixels.targets).astype(jnp.int32)
+        which = 2 * _bins(_confidences(logits), num_bins) + right
+        counted = _by_image(which, pixels.valid & (pixels.predicted >= 0), 2 * num_bins)
+        return counted.reshape(-1, num_bins, 2)
+
+    return total(value)
+
+
+@functools.cache
+def confidence_sums(num_bins: int, ignore_index: int | None) -> Reducer:
+    """The mean over the images of `[bins + 1]` sums over pixels.
+
+    First Σ (confidence − the centre of its bin), small numbers whose sum float32 holds; last
+    Σ_c (p_c − y_c)².
+    """
+
+    def value(batch: Batch, logits: Array) -> Array:
+        pixels = pixels_of(batch.targets, logits, ignore_index)
+        valid = pixels.valid & (pixels.predicted >= 0)
+        confidences = _confidences(logits)
+        which = _bins(confidences, num_bins)
+        centres = jnp.asarray(bin_centres(num_bins), confidences.dtype)
+        zero = jnp.zeros((), confidences.dtype)
+        shifts = jnp.where(valid, confidences - centres[which], zero)
+        brier = jnp.where(valid, _brier_scores(logits, pixels.targets), zero)
+        sums = _by_image(which, valid, num_bins, shifts)
+        return jnp.concatenate([sums, brier.reshape(len(brier), -1).sum(1)[:, None]], axis=1)
+
+    return mean(value)
+
+
+@functools.cache
+def boundary_counts(width: int | float, ignore_index: int | None) -> Reducer:
+    """`[2, classes, 2]` pixels on a boundary: of the labels and of the prediction, those further
+    than `width` pixels from a boundary of the class in the other, and those within it.
+    """
+
+    def value(batch: Batch, logits: Array) -> Array:
+        pixels = pixels_of(batch.targets, logits, ignore_index)
+        classes = logits.shape[-1]
+        valid = pixels.valid & (pixels.predicted >= 0)
+        of_labels = _on_boundary(pixels.targets, valid)
+        of_prediction = _on_boundary(pixels.predicted, valid)
+        counted = [
+            _matched(pixels.targets, of_labels, pixels.predicted, of_prediction, classes, width),
+            _matched(pixels.predicted, of_prediction, pixels.targets, of_labels, classes, width),
+        ]
+        return jnp.stack(counted, axis=1)
+
+    return total(value)
+
+
+def bin_centres(num_bins: int) -> np.ndarray:
+    """`[bins]`."""
+    return (np.arange(num_bins) + 0.5) / num_bins
+
+
+def _confusion(batch: Batch, logits: Array, ignore_index: int | None) -> Array:
+    """`[batch, classes, classes + 1]`."""
+    classes = logits.shape[-1]
+    pixels = pixels_of(batch.targets, logits, ignore_index)
+    column = jnp.where(pixels.predicted < 0, jnp.int32(classes), pixels.predicted)
+    cells = pixels.targets * (classes + 1) + column
+    counted = _by_image(cells, pixels.valid, classes * (classes + 1))
+    return counted.reshape(-1, classes, classes + 1)
+
+
+def _by_image(which: Array, valid: Array, num: int, values: Array | None = None) -> Array:
+    """`[batch, num]`: how many pixels of each image fall in each cell, or the sum of values."""
+    batch_size = len(which)
+    first = num * jnp.arange(batch_size, dtype=jnp.int32).reshape(-1, *[1] * (which.ndim - 1))
+    cells = jnp.where(valid, which + first, jnp.int32(batch_size * num)).reshape(-1)
+    ones = jnp.ones_like(cells, jnp.uint32) if values is None else values.reshape(-1)
+    return jax.ops.segment_sum(ones, cells, batch_size * num).reshape(batch_size, num)
+
+
+def _confidences(logits: Array) -> Array:
+    """The probability of the predicted class: 1 / Σ exp(z − max z)."""
+    logits = at_least_float32(logits)
+    return 1 / jnp.exp(logits - logits.max(-1, keepdims=True)).sum(-1)
+
+
+def _bins(confidences: Array, num_bins: int) -> Array:
+    """The bin (lower, upper] of each."""
+    edges = jnp.asarray(np.linspace(0, 1, num_bins + 1)[1:-1], confidences.dtype)
+    return (confidences[..., None] > edges.reshape(*[1] * confidences.ndim, -1)).sum(
+        -1, dtype=jnp.int32
+    )
+
+
+def _brier_scores(logits: Array, targets: Array) -> Array:
+    probabilities = jax.nn.softmax(at_least_float32(logits))
+    classes = jnp.arange(logits.shape[-1]).reshape(*[1] * targets.ndim, -1)
+    one_hot = (targets[..., None] == classes).astype(probabilities.dtype)
+    return ((probabilities - one_hot) ** 2).sum(-1)
+
+
+def _on_boundary(classes: Array, valid: Array) -> Array:
+    """Where a neighbour along an axis has another class; neither pixel is ignored."""
+    found = jnp.zeros(classes.shape, bool)
+    for axis in range(1, classes.ndim):
+        after = [slice(None)] * classes.ndim
+        before = [slice(None)] * classes.ndim
+        after[axis], before[axis] = slice(1, None), slice(None, -1)
+        differs = classes[tuple(after)] != classes[tuple(before)]
+        differs &= valid[tuple(after)] & valid[tuple(before)]
+        for side in ((1, 0), (0, 1)):
+            padding = [(0, 0)] * classes.ndim
+            padding[axis] = side
+            found |= jnp.pad(differs, padding)
+    return found
+
+
+def _matched(
+    classes: Array,
+    edge: Array,
+    others: Array,
+    other_edge: Array,
+    num_classes: int,
+    width: int | float,
+) -> Array:
+    """`[batch, classes, 2]` pixels of an edge, without and with the other's within `width`.
+
+    The classes whose edge is near a pixel are held as the bits of a few integers, and so cost a
+    few operations however many there are.
+    """
+    near = [
+        _dilated(_as_bits(others - start, other_edge), width)
+        for start in range(0, num_classes, _WORD)
+    ]
+    of_own = functools.reduce(
+        jnp.bitwise_or,
+        [bits & _as_bits(classes - _WORD * number, edge) for number, bits in enumerate(near)],
+    )
+    counted = _by_image(2 * classes + (of_own > 0).astype(jnp.int32), edge, 2 * num_classes)
+    return counted.reshape(-1, num_classes, 2)
+
+
+def _as_bits(classes: Array, where: Array) -> Array:
+    """The bit of each class from 0 to 31."""
+    held = where & (classes >= 0) & (classes < _WORD)
+    shift = jnp.where(held, classes, jnp.int32(0)).astype(jnp.uint32)
+    return jnp.where(held, jnp.uint32(1) << shift, jnp.uint32(0))
+
+
+def _dilated(bits: Array, width: int | float) -> Array:
+    """The bits of all pixels at most `width` away, in Euclidean distance."""
+    reach = int(width)
+    *axes, last = range(1, bits.ndim)
+    lines = [bits]
+    for step in range(1, reach + 1):
+        lines.append(lines[-1] | _shifted(bits, {last: step}) | _shifted(bits, {last: -step}))
+    found = jnp.zeros_like(bits)
+    for offset in itertools.product(range(-reach, reach + 1), repeat=len(axes)):
+        left = width**2 - sum(step**2 for step in offset)
+        if left >= 0:
+            line = lines[math.isqrt(int(left))]
+            found |= _shifted(line, dict(zip(axes, offset, strict=True)))
+    return found
+
+
+def _shifted(bits: Array, steps: dict[int, int]) -> Array:
+    """Each pixel's bits moved by so many pixels along axes, with nothing where none were."""
+    for axis, step in steps.items():
+        step = max(min(step, bits.shape[axis]), -bits.shape[axis])
+        padding = [(0, 0)] * bits.ndim
+        padding[axis] = (max(step, 0), max(-step, 0))
+        size = bits.shape[axis]
+        bits = jax.lax.slice_in_dim(
+            jnp.pad(bits, padding), max(-step, 0), max(-step, 0) + size, axis=axis
+        )
+    return bits

@@ -1,0 +1,206 @@
+"""What a pass expects of a model's outputs and of the targets, by the kind of question.
+
+Each kind checks, with a named error, the outputs for a batch, the shapes of the targets, and the
+values of targets on the host: without padding, with the dataset index of the first and the step
+to the next one's.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification:
+    """Logits `[batch, classes]` and integer classes `[batch]` or rows `[batch, classes]`."""
+
+    def check_outputs(self, outputs: jax.ShapeDtypeStruct, batch_size: int) -> None:
+        if len(outputs.shape) != 2 or outputs.shape[0] != batch_size:
+            advice = "For a binary model with one logit z, return both: "
+            advice += "jnp.stack([jnp.zeros_like(z), z], axis=-1)."
+            if len(outputs.shape) > 2:
+                advice = "For a label at every pixel use jinterp.evaluate_segmentation."
+            raise ValueError(
+                f"`apply_fn` returned logits of shape {outputs.shape} for a batch of {batch_size}; "
+                f"expected [batch, classes]. {advice}"
+            )
+        _are_logits(outputs)
+
+    def check_targets(self, targets: Any, outputs: jax.ShapeDtypeStruct) -> None:
+        _are_numbers(targets)
+        num_classes = outputs.shape[1]
+        if targets.ndim == 1:
+            if targets.dtype.kind == "f":
+                raise TypeError(
+                    f"`targets` are {targets.dtype} of shape [batch]; expected integer classes. "
+                    "Use targets.astype(int), or jinterp.evaluate_regression for numbers."
+                )
+        elif targets.ndim != 2 or targets.shape[1] != num_classes:
+            advice = " Use targets[:, 0]." if targets.shape[1:] == (1,) else ""
+            raise ValueError(
+                f"`targets` have the shape {_of_batch(targets)} for logits [batch, {num_classes}]; "
+                f"expected integer classes [batch], or rows [batch, {num_classes}].{advice}"
+            )
+
+    def check_values(
+        self, targets: np.ndarray, outputs: Any, first_index: int, stride: int
+    ) -> None:
+        if targets.ndim == 1:
+            wrong = (targets < 0) | (targets >= outputs.shape[1])
+            _refuse(targets, wrong, outputs.shape[1], first_index, stride)
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmentation:
+    """Logits `[batch, *space, classes]` and integer label maps `[batch, *space]`.
+
+    Attributes:
+        ignore_index: the label of pixels that count for nothing; None if there is none.
+    """
+
+    ignore_index: int | None = None
+
+    def check_outputs(self, outputs: jax.ShapeDtypeStruct, batch_size: int) -> None:
+        if len(outputs.shape) < 3 or outputs.shape[0] != batch_size:
+            advice = ""
+            if len(outputs.shape) == 2:
+                advice = " For one label an image use jinterp.evaluate."
+            raise ValueError(
+                f"`apply_fn` returned logits of shape {outputs.shape} for a batch of {batch_size}; "
+                f"expected [batch, *space, classes], one row of logits a pixel.{advice}"
+            )
+        _are_logits(outputs)
+
+    def check_targets(self, targets: Any, outputs: jax.ShapeDtypeStruct) -> None:
+        _are_numbers(targets)
+        if not jnp.issubdtype(targets.dtype, jnp.integer):
+            raise TypeError(
+                f"`targets` are {targets.dtype}; expected label maps of integers. Use "
+                "targets.astype(int), or targets.argmax(-1) for one-hot maps."
+            )
+        space = outputs.shape[1:-1]
+        if targets.shape[1:] == space:
+            return
+        num_classes = outputs.shape[-1]
+        advice = (
+            f"Resize the logits to the labels, jax.image.resize(logits, (len(logits), "
+            f"*{targets.shape[1:]}, {num_classes}), 'bilinear'), or the label maps to the logits, "
+            "by nearest neighbour."
+        )
+        if targets.shape[1:] == (*space, 1):
+            advice = "Use targets[..., 0]."
+        elif targets.shape[1:] == outputs.shape[2:]:
+            advice = "The logits have their classes first: use jnp.moveaxis(logits, 1, -1)."
+        raise ValueError(
+            f"`targets` have the shape {_of_batch(targets)} for logits {_of_batch(outputs)}; "
+            f"expected label maps [batch, {', '.join(map(str, space))}]. {advice}"
+        )
+
+    def check_values(
+        self, targets: np.ndarray, outputs: Any, first_index: int, stride: int
+    ) -> None:
+        wrong = (targets < 0) | (targets >= outputs.shape[-1])
+        if self.ignore_index is not None:
+            wrong &= targets != self.ignore_index
+        _refuse(targets, wrong, outputs.shape[-1], first_index, stride)
+
+
+@dataclasses.dataclass(frozen=True)
+class Regression:
+    """Outputs `[batch]` or `[batch, outputs]`, and targets of that shape."""
+
+    def check_outputs(self, outputs: jax.ShapeDtypeStruct, batch_size: int) -> None:
+        if len(outputs.shape) not in (1, 2) or outputs.shape[0] != batch_size:
+            raise ValueError(
+                f"`apply_fn` returned the shape {outputs.shape} for a batch of {batch_size}; "
+                "expected [batch] or [batch, outputs]. Flatten what each example has: "
+                "outputs.reshape(len(outputs), -1)."
+            )
+        if not jnp.issubdtype(outputs.dtype, jnp.floating):
+            raise TypeError(f"`apply_fn` returned {outputs.dtype}; expected floating point.")
+
+    def check_targets(self, targets: Any, outputs: jax.ShapeDtypeStruct) -> None:
+        _are_numbers(targets)
+        if _without_one(targets.shape) != _without_one(outputs.shape):
+            raise ValueError(
+                f"`targets` have the shape {_of_batch(targets)} for outputs {_of_batch(outputs)}; "
+                "expected one number for each output."
+            )
+
+    def check_values(
+        self, targets: np.ndarray, outputs: Any, first_index: int, stride: int
+    ) -> None:
+        wrong = ~np.isfinite(targets)
+        if wrong.any():
+            position = np.argwhere(wrong)[0]
+            raise ValueError(
+                f"the target of example {first_index + stride * position[0]} is "
+                f"{targets[tuple(position)]}; expected a finite number. Leave out the examples "
+                "that have none."
+            )
+
+
+Task = Classification | Segmentation | Regression
+
+
+def _without_one(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of one example; a single number has none."""
+    return () if shape[1:] == (1,) else shape[1:]
+
+
+def _are_logits(outputs: jax.ShapeDtypeStruct) -> None:
+    if not jnp.issubdtype(outputs.dtype, jnp.floating):
+        raise TypeError(
+            f"`apply_fn` returned {outputs.dtype}; expected floating-point logits, not classes."
+        )
+    if outputs.shape[-1] == 1:
+        axes = "(0, 0), " * (len(outputs.shape) - 1)
+        what = "an example" if len(outputs.shape) == 2 else "a pixel"
+        raise ValueError(
+            f"`apply_fn` returned one logit {what}; expected one for each class. For a binary "
+            "model give the other class the logit 0: def binary(params, x): return "
+            f"jnp.pad(apply_fn(params, x), ({axes}(1, 0)))."
+        )
+
+
+def _are_numbers(targets: Any) -> None:
+    if not (jnp.issubdtype(targets.dtype, jnp.number) or targets.dtype == bool):
+        raise TypeError(
+            f"`targets` are {targets.dtype}; expected integers. Map each label to its class number."
+        )
+
+
+def _refuse(
+    targets: np.ndarray, wrong: np.ndarray, num_classes: int, first_index: int, stride: int
+) -> None:
+    """Name the first label that is no class."""
+    if not wrong.any():
+        return
+    position = tuple(map(int, np.argwhere(wrong)[0]))
+    value = int(targets[position])
+    if targets.ndim > 1:
+        where = f" at {position[1:]}"
+        num = int(wrong.sum())
+        advice = (
+            f"The batch has {num} such pixels. If they are unlabelled, say so: "
+            f"ignore_index={value}."
+        )
+    else:
+        where = ""
+        advice = (
+            "A label of -1 usually means unlabelled: leave these examples out."
+            if value < 0
+            else f"The data has more classes than the model's {num_classes} logits, or counts "
+            "from 1."
+        )
+    raise ValueError(
+        f"the target of example {first_index + stride * position[0]}{where} is {value}; expected "
+        f"0 to {num_classes - 1}. {advice}"
+    )
+
+
+def _of_batch(array: Any) -> str:
+    return f"[{', '.join(map(str, ('batch', *array.shape[1:])))}]"
