@@ -42,6 +42,7 @@ from jinterp.evaluate import evaluate as evaluate
 
 # at every pixel,
 from jinterp.evaluate import evaluate_segmentation as evaluate_segmentation
+from jinterp.evaluate import pixel_maps as pixel_maps
 from jinterp.evaluate import per_class_accuracy as per_class_accuracy
 from jinterp.evaluate import intersection_over_union as intersection_over_union
 from jinterp.evaluate import dice as dice
@@ -89,3 +90,4 @@ from jinterp.attribution import read_explanations as read_explanations
 # One pass kept, and its pictures.
 from jinterp import plot as plot
 from jinterp.interpretation import ClassificationInterpretation as ClassificationInterpretation
+from jinterp.interpretation import SegmentationInterpretation as SegmentationInterpretation

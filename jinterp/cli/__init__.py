@@ -29,14 +29,21 @@ def cli() -> None:
 
 
 @cli.command()
+@click.option(
+    "--task",
+    type=click.Choice(list(demonstration.TASKS)),
+    default="classification",
+    show_default=True,
+    help="Digits with flipped labels, or drawn shapes with wrong label maps.",
+)
 @click.option("--out", default="jinterp-demo", show_default=True, help="Folder to write to.")
-def demo(out: str) -> None:
-    """Train a small network on digits with flipped labels, and find the flips.
+def demo(task: str, out: str) -> None:
+    """Train a small network on data with wrong labels, and find them.
 
     Needs no network connection and about half a minute.
     """
     writable_folder(out)
-    result = demonstration.run(out, say=click.echo)
+    result = demonstration.TASKS[task](out, say=click.echo)
     click.echo(f"Report: {result.report}")
 
 
@@ -71,7 +78,7 @@ def evaluate(out: str | None, as_json: bool, **options: Any) -> None:
     if as_json:
         click.echo(text)
         return
-    for sentence in demonstration.answer(interpretation):
+    for sentence in interpretation.answer():
         click.echo(sentence)
     click.echo()
     interpretation.print_classification_report()
@@ -210,7 +217,7 @@ def report(out: str, title: str, **options: Any) -> None:
     """Write one HTML page that says where a model fails on a dataset."""
     writable_folder(out)
     interpretation = interpret(**options)
-    for sentence in demonstration.answer(interpretation):
+    for sentence in interpretation.answer():
         click.echo(sentence)
     note = f"Model {options['model_path']}, data {options['data']}."
     click.echo(f"Report: {interpretation.write_report(out, title=title, notes=[note])}")

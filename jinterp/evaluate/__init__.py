@@ -11,6 +11,8 @@ from jinterp.evaluate.evaluation import evaluate as evaluate
 from jinterp.evaluate.losses import brier_score as brier_score
 from jinterp.evaluate.losses import cross_entropy as cross_entropy
 from jinterp.evaluate.losses import sigmoid_cross_entropy as sigmoid_cross_entropy
+from jinterp.evaluate.pixel_maps import PixelMaps as PixelMaps
+from jinterp.evaluate.pixel_maps import pixel_maps as pixel_maps
 from jinterp.evaluate.pixels import ImageScores as ImageScores
 from jinterp.evaluate.predictions import ErrorAnalysis as ErrorAnalysis
 from jinterp.evaluate.predictions import Predictions as Predictions

@@ -3,7 +3,9 @@
 from jinterp.plot.attribution import attribution as attribution
 from jinterp.plot.attribution_grid import attribution_grid as attribution_grid
 from jinterp.plot.class_attributions import class_attributions as class_attributions
+from jinterp.plot.class_scores import class_scores as class_scores
 from jinterp.plot.confusion_matrix import confusion_matrix as confusion_matrix
+from jinterp.plot.label_maps import label_maps as label_maps
 from jinterp.plot.most_confused import most_confused as most_confused
 from jinterp.plot.multi_losses import multi_losses as multi_losses
 from jinterp.plot.png import png as png

@@ -20,10 +20,10 @@ from jinterp.plot._figures import (
 from jinterp.plot._labels import shorten
 
 _SHARES = {
-    None: "examples",
+    None: "{unit}",
     "actual": "share of the actual class",
     "predicted": "share of the predicted class",
-    "all": "share of all examples",
+    "all": "share of all {unit}",
 }
 _LEAST_CELL, _LEAST_FONT = 14, 6.5  # points
 _MOST_BLOCKS = 400  # cells a side that a figure of ordinary size shows without losing some
@@ -34,6 +34,7 @@ def confusion_matrix(
     *,
     class_names: Sequence[str] | None = None,
     normalize: str | None = None,
+    unit: str = "examples",
     ax: Axes | None = None,
 ) -> Axes:
     """How often each actual class (row) was predicted as each class (column).
@@ -48,6 +49,7 @@ def confusion_matrix(
         class_names: names of the classes; None numbers them.
         normalize: None shows the counts, "actual" makes rows sum to 1, "predicted" columns, and
             "all" the whole; what sums to 0 stays 0.
+        unit: what was counted, such as "pixels".
         ax: where to draw; None makes a figure.
 
     Returns:
@@ -72,11 +74,12 @@ def confusion_matrix(
     cell = points_per_class(ax, len(matrix), min(ax.bbox.width, ax.bbox.height))
     texts = _texts(values, normalize is not None) if cell > _LEAST_CELL else np.array([])
     size = _font_size(texts, cell)
+    meaning = _SHARES[normalize].format(unit=unit)
     if size >= _LEAST_FONT:
         _draw_numbers(ax, values, texts, size)
-        ax.set_title(_SHARES[normalize], fontsize=10)
+        ax.set_title(meaning, fontsize=10)
     else:
-        _draw_logarithms(ax, values, _SHARES[normalize])
+        _draw_logarithms(ax, values, meaning)
     _label(ax, names, cell)
     return ax
 

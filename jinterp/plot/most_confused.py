@@ -9,13 +9,18 @@ from jinterp.plot._labels import shorten
 
 
 def most_confused(
-    pairs: list[ConfusedPair], *, num_pairs: int = 20, ax: Axes | None = None
+    pairs: list[ConfusedPair],
+    *,
+    num_pairs: int = 20,
+    unit: str = "examples",
+    ax: Axes | None = None,
 ) -> Axes:
     """Bars of how often each actual class was taken for another, in the order given.
 
     Args:
         pairs: what `jinterp.most_confused` returned.
         num_pairs: how many to show, from the first on.
+        unit: what was counted, such as "pixels".
         ax: where to draw; None makes a figure.
 
     Returns:
@@ -37,13 +42,13 @@ def most_confused(
         ax.text(0.5, 0.5, "no class was taken for another", ha="center", color=GREY)
         return ax
     bars = ax.barh(range(len(shown)), [pair.num_examples for pair in shown], color=BLUE)
-    ax.bar_label(bars, padding=3, fontsize=9)
+    ax.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=9)
     ax.set_yticks(range(len(shown)), [_name(pair) for pair in shown], parse_math=False)
     ax.invert_yaxis()
     ax.margins(x=0.08, y=0.01)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True))
     ax.tick_params(axis="y", length=0)
-    ax.set(xlabel="examples", ylabel="actual → predicted")
+    ax.set(xlabel=unit, ylabel="actual → predicted")
     frameless(ax)
     return ax
 

@@ -1,4 +1,6 @@
-"""A whole interpretation as one HTML file, readable offline, with its pictures inside."""
+"""A whole interpretation as one page."""
 
-from jinterp.report.html import writable_folder as writable_folder
-from jinterp.report.html import write_report as write_report
+from jinterp.report.classification import write_report as write_report
+from jinterp.report.page import writable_folder as writable_folder
+from jinterp.report.page import write_page as write_page
+from jinterp.report.segmentation import write_segmentation_report as write_segmentation_report

@@ -1,6 +1,5 @@
 """The demo: a network trained on scikit-learn's digits, with labels flipped on purpose."""
 
-import functools
 import os
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,6 +13,8 @@ from flax import linen as nn
 from jinterp._types import Params
 from jinterp.attribution import hires_cam
 from jinterp.data import batches
+from jinterp.demo.result import Demo
+from jinterp.demo.training import trained
 from jinterp.interpretation import ClassificationInterpretation
 from jinterp.model import Model, from_linen
 
@@ -50,22 +51,6 @@ class Digits(NamedTuple):
     flipped: np.ndarray
 
 
-class Demo(NamedTuple):
-    """What the demo found.
-
-    Attributes:
-        interpretation: of the held-out digits.
-        flipped: dataset indices of the flipped labels there.
-        num_found: how many of them stand among as many top losses.
-        report: where the report was written.
-    """
-
-    interpretation: ClassificationInterpretation
-    flipped: np.ndarray
-    num_found: int
-    report: os.PathLike[str]
-
-
 def preprocess(images: jax.Array) -> jax.Array:
     """Grey levels as floats from 0 to 1."""
     return images.astype(jnp.float32) / 255
@@ -93,29 +78,23 @@ def digits(seed: int = 0) -> Digits:
 def train(data: tuple[np.ndarray, np.ndarray], *, key: jax.Array) -> Model:
     """The network after 20 epochs of Adam with weight decay."""
     module = DigitNet()
-    images, labels = preprocess(jnp.asarray(data[0])), jnp.asarray(data[1])
+    images, labels = preprocess(jnp.asarray(data[0])), data[1]
     init_key, order_key = jax.random.split(key)
     variables = jax.jit(module.init)(init_key, images[:1])
-    optimizer = optax.adamw(2e-3, weight_decay=1e-2)
-    state = jax.jit(optimizer.init)(variables)
 
     def loss(variables: Params, x: jax.Array, y: jax.Array) -> jax.Array:
         logits = module.apply(variables, x)
         return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
 
-    @functools.partial(jax.jit, donate_argnums=(0, 1))
-    def step(
-        variables: Params, state: optax.OptState, rows: jax.Array
-    ) -> tuple[Params, optax.OptState]:
-        gradient = jax.grad(loss)(variables, images[rows], labels[rows])
-        updates, state = optimizer.update(gradient, state, variables)
-        return optax.apply_updates(variables, updates), state
-
-    num_batches = len(labels) // _BATCH_SIZE
-    for epoch_key in jax.random.split(order_key, _NUM_EPOCHS):
-        order = np.asarray(jax.random.permutation(epoch_key, len(labels)))
-        for rows in order[: num_batches * _BATCH_SIZE].reshape(num_batches, -1):
-            variables, state = step(variables, state, rows)
+    variables = trained(
+        variables,
+        loss,
+        (np.asarray(images), labels),
+        optimizer=optax.adamw(2e-3, weight_decay=1e-2),
+        num_epochs=_NUM_EPOCHS,
+        batch_size=_BATCH_SIZE,
+        key=order_key,
+    )
     return from_linen(module, variables)
 
 
@@ -151,37 +130,7 @@ def run(out: str | os.PathLike[str], *, say: Callable[[str], None], seed: int = 
             f"Flipped: dataset indices {', '.join(map(str, data.flipped))}.",
         ],
     )
-    for sentence in answer(interpretation):
+    for sentence in interpretation.answer():
         say(sentence)
     say(found)
     return Demo(interpretation, data.flipped, num_found, report)
-
-
-def answer(interpretation: ClassificationInterpretation) -> list[str]:
-    """Where the model fails, in a few sentences."""
-    found = interpretation.evaluation
-    errors = int((~found.predictions.correct).sum())
-    sentences = [
-        f"{found.num_examples} examples: accuracy {found.accuracy:.1%}, {errors} wrong, mean loss "
-        f"{found.mean_loss:.3f} nats.",
-        "Largest losses, by dataset index: "
-        + ", ".join(
-            f"{i} ({loss:.1f})"
-            for i, loss in zip(found.top_losses.indices, found.top_losses.losses, strict=True)
-        )
-        + ".",
-    ]
-    if found.most_confused:
-        pairs = [f"{a} taken for {p} ({num})" for a, p, num in found.most_confused[:3]]
-        sentences.append("Most confused: " + ", ".join(pairs) + ".")
-    if found.calibration is not None:
-        sentences.append(
-            f"Confidence is off by {found.calibration.expected_calibration_error:.1%} on average "
-            f"(expected calibration error); Brier score {found.calibration.brier_score:.3f}."
-        )
-    kinds = found.error_analysis
-    sentences.append(
-        f"Of the errors {len(kinds.likely_label_errors)} look like label errors, "
-        f"{len(kinds.confident_errors)} are confident, {len(kinds.uncertain)} uncertain."
-    )
-    return sentences

@@ -1,4 +1,4 @@
-"""One pass kept, and questions asked of it without running the model again."""
+"""A pass over single labels, kept."""
 
 import dataclasses
 import os
@@ -7,35 +7,33 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from jinterp import plot, report
-from jinterp._types import ApplyFn, Explainer, LossFn, Params, Target
+from jinterp._types import ApplyFn, Explainer, LossFn, Params
 from jinterp.attribution import grad_cam
 from jinterp.data import Batches, batches
 from jinterp.evaluate import (
     Calibration,
     ClassificationReport,
-    ConfusedPair,
     ErrorAnalysis,
     Evaluation,
     RiskCoverage,
     TopLosses,
     cross_entropy,
     evaluate,
-    most_confused,
     risk_coverage,
     score_distributions,
 )
 from jinterp.evaluate.calibration import calibration_of
 from jinterp.evaluate.top_losses import outcomes_of, top_of
+from jinterp.interpretation._kept import Kept, largest_losses, name_of, off_by
 from jinterp.model import Model
 
 
-@dataclasses.dataclass(frozen=True)
-class ClassificationInterpretation:
+@dataclasses.dataclass(frozen=True, repr=False)
+class ClassificationInterpretation(Kept):
     """Where a classifier fails: one pass over a dataset, kept.
 
     It holds numbers, about 30 bytes an example, and no inputs: pictures are fetched again by
@@ -58,6 +56,7 @@ class ClassificationInterpretation:
     evaluation: Evaluation
     dataset: Batches
     model: Model
+    _unit = "examples"
 
     @classmethod
     def from_model(
@@ -101,14 +100,6 @@ class ClassificationInterpretation:
         )
         return cls(found, dataset, Model(apply_fn, params))
 
-    def __repr__(self) -> str:
-        return f"ClassificationInterpretation({self.evaluation!r})"
-
-    @property
-    def class_names(self) -> list[str]:
-        """The names of the classes, numbers where none were given."""
-        return self.evaluation.class_names
-
     def top_losses(self, k: int = 9, *, largest: bool = True) -> TopLosses:
         """The k examples with the largest (or smallest) losses."""
         return top_of(self.evaluation.predictions, k, largest=largest)
@@ -150,34 +141,6 @@ class ClassificationInterpretation:
         rows = outcomes_of(self.evaluation.predictions.rows(np.asarray(indices, int)))
         return self._plot(rows, explanations, fig)
 
-    def explain(
-        self, indices: Sequence[int] | np.ndarray, explain: Explainer, target: Target = None
-    ) -> Any:
-        """What an explainer says of these examples.
-
-        Args:
-            indices: dataset indices.
-            explain: any explainer, such as `jinterp.integrated_gradients`.
-            target: the class to explain, as the explainer takes it; None is the predicted one.
-
-        Returns:
-            The explainer's values, in the order of `indices`, for the inputs after `preprocess`.
-
-        Raises:
-            ValueError: as the explainer does, or the inputs have different shapes.
-        """
-        inputs = self._inputs(indices)
-        shapes = {str(jax.tree.map(np.shape, each)) for each in inputs}
-        if len(shapes) > 1:
-            raise ValueError(
-                f"the examples have the shapes {', '.join(sorted(shapes))}; expected one. Explain "
-                "them one shape at a time."
-            )
-        x = jax.tree.map(lambda *rows: np.stack(rows), *inputs)
-        if self.dataset.preprocess is not None:
-            x = jax.jit(self.dataset.preprocess)(x)
-        return explain(*self.model, x, target)
-
     def explain_both(
         self, indices: Sequence[int] | np.ndarray, explain: Explainer
     ) -> dict[str, Any]:
@@ -197,35 +160,6 @@ class ClassificationInterpretation:
             "for the actual class": rows.targets,
         }
         return {name: self.explain(indices, explain, each) for name, each in classes.items()}
-
-    def _inputs(self, indices: Any) -> list[Any]:
-        if jax.process_count() > 1:
-            raise ValueError(
-                "pictures need inputs by dataset index, and each process holds a part of them. "
-                "Draw from the whole dataset: "
-                "jinterp.plot.top_losses(top, jinterp.batches(whole).take(top.indices))."
-            )
-        return self.dataset.take(indices)
-
-    def confusion_matrix(self) -> np.ndarray:
-        """`[classes, classes]` counts, rows actual."""
-        return self.evaluation.confusion_matrix
-
-    def plot_confusion_matrix(self, *, normalize: str | None = None, ax: Any = None) -> Any:
-        """The confusion matrix; `normalize` as in `jinterp.plot.confusion_matrix`."""
-        return plot.confusion_matrix(
-            self.confusion_matrix(), class_names=self.class_names, normalize=normalize, ax=ax
-        )
-
-    def most_confused(self, *, min_count: int = 1) -> list[ConfusedPair]:
-        """The pairs of classes most often confused."""
-        return most_confused(
-            self.confusion_matrix(), class_names=self.class_names, min_count=min_count
-        )
-
-    def plot_most_confused(self, *, num_pairs: int = 20, ax: Any = None) -> Any:
-        """The most confused pairs as bars."""
-        return plot.most_confused(self.most_confused(), num_pairs=num_pairs, ax=ax)
 
     def classification_report(self) -> ClassificationReport:
         """Precision, recall, F1 and support of each class."""
@@ -290,6 +224,27 @@ class ClassificationInterpretation:
             fig=fig,
         )
 
+    def answer(self) -> list[str]:
+        """Where the model fails, in a few sentences."""
+        found = self.evaluation
+        errors = int((~found.predictions.correct).sum())
+        sentences = [
+            f"{found.num_examples} examples: accuracy {found.accuracy:.1%}, {errors} wrong, mean "
+            f"loss {found.mean_loss:.3f} nats.",
+            largest_losses(found.top_losses),
+        ]
+        if found.most_confused:
+            pairs = [f"{a} taken for {p} ({num})" for a, p, num in found.most_confused[:3]]
+            sentences.append("Most confused: " + ", ".join(pairs) + ".")
+        if found.calibration is not None:
+            sentences.append(off_by(found.calibration))
+        kinds = found.error_analysis
+        sentences.append(
+            f"Of the errors {len(kinds.likely_label_errors)} look like label errors, "
+            f"{len(kinds.confident_errors)} are confident, {len(kinds.uncertain)} uncertain."
+        )
+        return sentences
+
     def write_report(
         self,
         out: str | os.PathLike[str],
@@ -315,7 +270,7 @@ class ClassificationInterpretation:
                 warnings.simplefilter("always")
                 try:
                     explanations = self.explain_both(top.indices, explain)
-                    remarks = [f"The heat maps are those of `{_name_of(explain)}`."]
+                    remarks = [f"The heat maps are those of `{name_of(explain)}`."]
                 except (TypeError, ValueError) as error:
                     remarks = [f"No heat maps: {error}"]
             remarks += sorted({str(warning.message) for warning in caught})
@@ -328,8 +283,3 @@ class ClassificationInterpretation:
             title=title,
             notes=notes,
         )
-
-
-def _name_of(explain: Explainer) -> str:
-    inner = getattr(explain, "func", explain)  # a partial's
-    return getattr(inner, "__name__", type(inner).__name__)

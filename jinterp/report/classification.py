@@ -1,19 +1,15 @@
 """The report: numbers, tables and pictures of an `Evaluation` in one page."""
 
-import base64
-import datetime
 import os
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jax
-import jinja2
 import numpy as np
 
 from jinterp import plot
 from jinterp.evaluate import Evaluation, score_distributions
+from jinterp.report.page import writable_folder, write_page
 
 _NUM_PAIRS = 10
 _NUM_INDICES = 30
@@ -48,31 +44,21 @@ def write_report(
     Raises:
         OSError: the folder cannot be written to.
     """
-    folder = writable_folder(out)
-    figures = _figures(evaluation, images, explanations)
-    pictures = {name: plot.png(figure) for name, figure in figures.items()}
-    page = _page(evaluation, pictures, title, notes, remarks)
-    for name, png in pictures.items():
-        (folder / f"{name}.png").write_bytes(png)
-    path = folder / "report.html"
-    path.write_text(page, encoding="utf-8")
-    return path
-
-
-def writable_folder(out: str | os.PathLike[str]) -> Path:
-    """The folder, made if need be, or a named error before any work is done."""
-    folder = Path(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".jinterp"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise type(error)(
-            f"`out` is {str(folder)!r}, which cannot be written to ({error.strerror}). "
-            "Name a folder that can."
-        ) from error
-    return folder
+    writable_folder(out)
+    return write_page(
+        out,
+        "classification.html.jinja",
+        _figures(evaluation, images, explanations),
+        title=title,
+        notes=notes,
+        e=evaluation,
+        remarks=remarks,
+        top=_top_rows(evaluation),
+        classes=_class_rows(evaluation),
+        pairs=evaluation.most_confused[:_NUM_PAIRS],
+        errors=_error_kinds(evaluation),
+        num_errors=int((~evaluation.predictions.correct).sum()),
+    )
 
 
 def _figures(
@@ -93,37 +79,6 @@ def _figures(
             evaluation.top_losses, images, class_names=names, explanations=explanations or None
         )
     return figures
-
-
-def _page(
-    evaluation: Evaluation,
-    pictures: dict[str, bytes],
-    title: str,
-    notes: Sequence[str],
-    remarks: Sequence[str],
-) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("jinterp.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.jinja").render(
-        e=evaluation,
-        title=title,
-        notes=notes,
-        remarks=remarks,
-        pictures={name: base64.b64encode(png).decode() for name, png in pictures.items()},
-        top=_top_rows(evaluation),
-        classes=_class_rows(evaluation),
-        pairs=evaluation.most_confused[:_NUM_PAIRS],
-        errors=_error_kinds(evaluation),
-        num_errors=int((~evaluation.predictions.correct).sum()),
-        versions=f"jinterp {metadata.version('jinterp')}, jax {jax.__version__}",
-        device=jax.devices()[0].device_kind,
-        date=datetime.date.today().isoformat(),
-    )
 
 
 def _top_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
