@@ -17,6 +17,8 @@ from jinterp.model import margin as margin
 from jinterp.model import loss as loss
 from jinterp.model import channel as channel
 from jinterp.model import neuron as neuron
+from jinterp.model import region as region
+from jinterp.model import pixel as pixel
 
 # The data, and the pass over it.
 from jinterp.data import batches as batches

@@ -14,7 +14,9 @@ from jaxtyping import Array
 from jinterp import _check, _functions
 from jinterp._trace import under_transform, warn
 from jinterp._types import ApplyFn, Inputs, Params, Score, Target
+from jinterp.attribution._region import of_region
 from jinterp.model import score as scores
+from jinterp.model.region import Region
 from jinterp.stream import memory
 from jinterp.stream.rows import Kind, WithRows, map_rows
 
@@ -78,15 +80,18 @@ def ask(
         _check.is_differentiable(x)
     logits = _check.outputs_of(apply_fn, params, x)
     _check.has_batch_axis(logits, num_examples)
+    given_fn, given_params = apply_fn, params
+    if isinstance(score, Region):
+        apply_fn, params, score = of_region(apply_fn, params, score, logits, target)
+        logits = _check.outputs_of(apply_fn, params, x)
     if target is not None:
         given, target = target, _target(target, num_examples)
         if score in _OF_CLASSES:
             _check.target_in_range(given, logits.shape[-1])
     one = target if target is None or target.ndim == 1 else target[:, 0]
     _check.scores_of(score, logits, one, num_examples)
-    if isinstance(params, WithRows):  # a model from a layer on: the whole one was checked
-        return Question(apply_fn, score, params, x, target)
-    _independent(apply_fn, params, x)
+    if not isinstance(given_params, WithRows):  # a model from a layer on: the whole one was
+        _independent(given_fn, given_params, x)
     return Question(apply_fn, score, params, x, target)
 
 

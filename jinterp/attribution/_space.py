@@ -13,8 +13,10 @@ from jinterp._trace import abstract, under_transform
 from jinterp._types import ApplyFn, Inputs, Params
 from jinterp.attribution._layer import layer_slopes
 from jinterp.attribution._question import Question
+from jinterp.attribution._region import whole
 from jinterp.model.layers import Layer, layers
 from jinterp.model.tap import open_layers
+from jinterp.stream.with_rows import map_own_rows
 
 Grid = tuple[int, ...]
 
@@ -83,7 +85,7 @@ def _views(
     if layer is not None:
         known = _named(found, layer, apply_fn, params, x)
         return (_view(known, space, grid, channel_axis),)
-    outputs = _check.outputs_of(apply_fn, params, x)
+    outputs = _check.outputs_of(*whole(apply_fn, params), x)
     views: list[View] = []
     for one in reversed(found):
         top = _outermost(one, found, outputs, space, grid, channel_axis)
@@ -200,7 +202,8 @@ def _first_with_slope(question: Question, views: tuple[View, ...]) -> View:
         target = target[:8] if target.ndim == 1 else target[:8, 0]
     for view in views:
         key = question.apply_fn, question.score, view
-        if _has_slope(key, question.params, x, target):
+        params = map_own_rows(lambda leaf: leaf[:8], question.params)
+        if _has_slope(key, params, x, target):
             return view
     return views[0]
 

@@ -68,8 +68,8 @@ def ablation_cam(
     view = view_of(question, layer, grid, channel_axis)
     activation = map_rows(_activation, (apply_fn, view.layer), params, question.x)
     head = question._replace(
-        apply_fn=FromLayer(apply_fn, view.layer),
-        params=WithRows(params, question.x),
+        apply_fn=FromLayer(question.apply_fn, view.layer),
+        params=WithRows(question.params, question.x),
         x=activation,
     )
     num_channels = activation.shape[view.channel_axis]

@@ -20,7 +20,8 @@ from jinterp.attribution._question import (
 )
 from jinterp.attribution.integrated_gradients import path_gradient_at
 from jinterp.model import logit
-from jinterp.stream.rows import WithRows, is_sharded
+from jinterp.stream.rows import is_sharded
+from jinterp.stream.with_rows import map_own_rows
 
 _FIRST = 7
 # A gradient that jumps at places unknown has errors e_n with E‖e_n − e_3n‖² = 8 E‖e_3n‖².
@@ -165,9 +166,7 @@ class _Rules:
 
 def _part(question: Question, baseline: Inputs, some: np.ndarray) -> tuple[Question, Inputs]:
     """Some of the examples."""
-    params = question.params
-    if isinstance(params, WithRows):
-        params = WithRows(params.params, _taken(params.rows, some))
+    params = map_own_rows(lambda leaf: leaf[some], question.params)
     x, target, baseline = _taken((question.x, question.target, baseline), some)
     return question._replace(x=x, target=target, params=params), baseline
 

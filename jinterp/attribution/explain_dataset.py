@@ -19,7 +19,7 @@ from jinterp import _check
 from jinterp._identity import identity
 from jinterp._trace import warn
 from jinterp._types import ApplyFn, Batch, Explainer, Inputs, Params, PreprocessFn
-from jinterp.attribution._question import ask, with_predictions
+from jinterp.attribution._question import ask, default_of, with_predictions
 from jinterp.data.batches import Batches, batches, host_batches
 from jinterp.model import logit
 from jinterp.stream.fingerprint import (
@@ -163,7 +163,8 @@ class _Job(NamedTuple):
 
     def targets(self, x: Inputs, batch: Batch) -> Array | None:
         if self.target is None:
-            question = ask(self.apply_fn, self.params, x, None, logit, differentiable=False)
+            score = default_of(self.explain, "score", logit)
+            question = ask(self.apply_fn, self.params, x, None, score, differentiable=False)
             return with_predictions(question).target
         given = self.target(batch) if callable(self.target) else self.target
         given = _check.array("target", given)

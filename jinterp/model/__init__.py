@@ -7,6 +7,8 @@ from jinterp.model.export_model import export_model as export_model
 from jinterp.model.exported import from_exported as from_exported
 from jinterp.model.layers import Layer as Layer
 from jinterp.model.layers import layers as layers
+from jinterp.model.region import pixel as pixel
+from jinterp.model.region import region as region
 from jinterp.model.score import channel as channel
 from jinterp.model.score import log_probability as log_probability
 from jinterp.model.score import logit as logit

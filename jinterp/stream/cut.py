@@ -14,25 +14,12 @@ from jinterp._trace import abstract, eval_shape, settings, warn
 from jinterp._types import AnyArray, Inputs, Params
 from jinterp.stream import memory
 from jinterp.stream.threads import side_by_side
+from jinterp.stream.with_rows import rows_of, weights_of, with_rows
 
 RowsFn = Callable[..., Any]
 """`fn(static, params, rows, point) -> result`, all of `rows` and `result` `[batch, ...]`."""
 
 Kind = Literal["sum", "stack", "carry"]
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class WithRows:
-    """Parameters together with arrays of the batch, which are cut as the inputs are.
-
-    Attributes:
-        params: parameters.
-        rows: a pytree of arrays `[batch, ...]`.
-    """
-
-    params: Params
-    rows: Inputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,13 +179,15 @@ class Cut:
 
         Each with what is added to first: zeros, where several calls of the program add up.
         """
-        own = self.params.rows if isinstance(self.params, WithRows) else ()
-        parts = [(own, self.rows, self.initial)]
+        parts = [(rows_of(self.params), self.rows, self.initial)]
         if self.slice_size != self.num_examples:
             starts = range(0, self.num_examples, self.slice_size)
             indices = [np.arange(n, n + self.slice_size) % self.num_examples for n in starts]
             parts = [_some(parts[0], each) for each in indices]
-        slices = [(self.with_rows(own), rows, initial) for own, rows, initial in parts]
+        slices = [
+            (with_rows(self.params, own, self.weights), rows, initial)
+            for own, rows, initial in parts
+        ]
         if self.call.kind == "sum" and len(self.chunks) > self.num_groups:
             params, rows, _ = slices[0]
             results = eval_shape(self.call, params, rows, self.chunks[0][0])
@@ -206,15 +195,10 @@ class Cut:
             return [(params, rows, zeros) for params, rows, _ in slices]
         return slices
 
-    def with_rows(self, own: Any) -> Params:
-        if isinstance(self.params, WithRows):
-            return WithRows(self.weights, own)
-        return self.weights
-
     @functools.cached_property
     def weights(self) -> Params:
         """The parameters, on a mesh as the slices are."""
-        params = self.params.params if isinstance(self.params, WithRows) else self.params
+        params = weights_of(self.params)
         return automatic(params) if self.slice_size != self.num_examples else params
 
     @functools.cached_property

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from jinterp._trace import under_transform
 from jinterp._types import Inputs, Params
 from jinterp.stream.cut import Call, Kind, RowsFn, run_fitting, usual_cut
-from jinterp.stream.cut import WithRows as WithRows
 from jinterp.stream.cut import is_sharded as is_sharded
+from jinterp.stream.with_rows import WithRows as WithRows
 
 _config: Any = jax.config  # whose flags type checkers do not know
 

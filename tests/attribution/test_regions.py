@@ -1,0 +1,195 @@
+"""A region, a class or a pixel of a model that labels every pixel: every explainer takes it."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jinterp
+from tests.laws.explainers import CASES, DISCOVERED, PARAMS, Case, X, assert_close, every
+from tests.problems import count_compiles
+
+SPACE = X.shape[1:3]
+TARGET = np.array([2, 0, 1, 0])
+_RNG = np.random.default_rng(3)
+MASK = _RNG.random(SPACE) < 0.4
+MASKS = _RNG.random((len(X), *SPACE)) < 0.4
+KEY = jax.random.key(0)
+
+
+def dense(params: Any, x: jax.Array) -> jax.Array:
+    """Logits at every pixel, each of its own pixel and of the mean over all."""
+    with jax.named_scope("conv"):
+        x = jnp.square(x @ params["conv"] + params["bias"][None, None, None])
+    with jax.named_scope("mixed"):
+        x = x * (1 + x.mean((1, 2), keepdims=True))
+    return x @ params["head"]
+
+
+def attentive(params: Any, x: jax.Array) -> jax.Array:
+    """The same with attention among the places."""
+    tokens = x.reshape(x.shape[0], -1, 1, x.shape[-1])
+    attention = jax.nn.softmax(jnp.einsum("bqhd,bkhd->bhqk", tokens, tokens))
+    return dense(params, jnp.einsum("bhqk,bkhd->bqhd", attention, tokens).reshape(x.shape))
+
+
+def in_region(apply_fn: Any, mask: np.ndarray) -> Any:
+    """The mean over the region, in the model itself."""
+
+    def reduced(params: Any, x: jax.Array) -> jax.Array:
+        logits = apply_fn(params, x)
+        weights = jnp.asarray(mask / mask.sum(), logits.dtype)[None, :, :, None]
+        return (logits * weights).sum((1, 2))
+
+    return reduced
+
+
+REDUCED = {apply_fn: in_region(apply_fn, MASK) for apply_fn in (dense, attentive)}
+
+
+@every(CASES)
+def test_every_explainer_takes_a_region(case: Case) -> None:
+    if "score" not in case.parameters and case in DISCOVERED:
+        pytest.skip("it explains no score")
+    apply_fn = attentive if "token" in case.parameters else dense
+    layer = {"layer": "conv"} if "layer" in case.parameters else {}
+    found = case(apply_fn=apply_fn, target=TARGET, score=jinterp.region(MASK), **layer)
+    expected = case(apply_fn=REDUCED[apply_fn], target=TARGET, **layer)
+    assert_close(found, expected)
+
+
+def test_a_mask_for_each_example() -> None:
+    values = jinterp.gradient(dense, PARAMS, X, TARGET, score=jinterp.region(MASKS))
+    for i in range(len(X)):
+        alone = jinterp.gradient(
+            dense, PARAMS, X[i : i + 1], TARGET[i : i + 1], score=jinterp.region(MASKS[i])
+        )
+        assert_close(values[i : i + 1], alone)
+
+
+def test_masks_go_with_their_examples_through_everything() -> None:
+    """Under a small memory budget the batch is cut; noisy copies come one after the other."""
+    score = jinterp.region(MASKS)
+    explain = jinterp.smooth(jinterp.integrated_gradients, key=KEY, num_samples=2)
+    explain = functools.partial(explain, num_steps=4, score=score)
+    whole = explain(dense, PARAMS, X, TARGET)
+    with jinterp.memory_budget(num_bytes=20_000):
+        assert_close(explain(dense, PARAMS, X, TARGET), whole)
+    layer = jinterp.at_layer(jinterp.gradient, "conv")
+    of_all = layer(dense, PARAMS, X, TARGET, score=score)
+    for i in range(len(X)):
+        alone = layer(
+            dense, PARAMS, X[i : i + 1], TARGET[i : i + 1], score=jinterp.region(MASKS[i])
+        )
+        assert_close(of_all[i : i + 1], alone)
+
+
+def test_the_region_of_a_class_is_where_it_is_predicted() -> None:
+    predicted = np.asarray(dense(PARAMS, X)).argmax(-1)
+    masks = predicted == TARGET[:, None, None]
+    assert 0 < masks.mean() < 1
+    present = masks.any((1, 2))
+    found = jinterp.gradient(dense, PARAMS, X[present], TARGET[present], score=jinterp.region())
+    expected = jinterp.gradient(
+        dense, PARAMS, X[present], TARGET[present], score=jinterp.region(masks[present])
+    )
+    assert_close(found, expected)
+
+
+def test_a_pixel() -> None:
+    mask = np.zeros(SPACE, bool)
+    mask[1, 3] = True
+    expected = jinterp.gradient(dense, PARAMS, X, TARGET, score=jinterp.region(mask))
+    assert_close(jinterp.gradient(dense, PARAMS, X, TARGET, score=jinterp.pixel(1, 3)), expected)
+    back = jinterp.gradient(dense, PARAMS, X, TARGET, score=jinterp.pixel(1, -2))
+    assert_close(back, expected)
+
+
+def test_as_a_score_alone() -> None:
+    logits = dense(PARAMS, X)
+    expected = np.asarray(logits)[:, MASK].mean(1)[np.arange(len(X)), TARGET]
+    np.testing.assert_allclose(jinterp.region(MASK)(logits, TARGET), expected, rtol=1e-5)
+    np.testing.assert_array_equal(
+        jinterp.pixel(0, 2)(logits, TARGET), logits[np.arange(4), 0, 2, TARGET]
+    )
+
+
+def test_without_a_target_it_is_the_class_predicted_for_the_region() -> None:
+    means = np.asarray(dense(PARAMS, X))[:, MASK].mean(1)
+    found = jinterp.gradient(dense, PARAMS, X, score=jinterp.region(MASK))
+    expected = jinterp.gradient(dense, PARAMS, X, means.argmax(1), score=jinterp.region(MASK))
+    assert_close(found, expected)
+
+
+def test_seg_grad_cam_by_hand() -> None:
+    """Vinogradova et al.: the gradient of the region's mean logit, averaged over space."""
+
+    def score(activation: jax.Array) -> jax.Array:
+        mixed = activation * (1 + activation.mean((1, 2), keepdims=True))
+        logits = mixed @ PARAMS["head"]
+        return logits[:, MASK].mean(1)[np.arange(len(X)), TARGET].sum()
+
+    activation = jnp.square(X @ PARAMS["conv"] + PARAMS["bias"][None, None, None])
+    weights = jax.grad(score)(activation).mean((1, 2), keepdims=True)
+    expected = jax.nn.relu((weights * activation).sum(-1))
+    found = jinterp.grad_cam(dense, PARAMS, X, TARGET, layer="conv", score=jinterp.region(MASK))
+    assert_close(found, expected)
+
+
+def test_the_last_layer_in_space_is_not_the_logits() -> None:
+    score = jinterp.region(MASK)
+    found = jinterp.grad_cam(dense, PARAMS, X, TARGET, score=score)
+    assert_close(found, jinterp.grad_cam(dense, PARAMS, X, TARGET, layer="mixed", score=score))
+
+
+def test_another_mask_or_pixel_compiles_nothing() -> None:
+    jinterp.gradient(dense, PARAMS, X, TARGET, score=jinterp.region(MASK))
+    jinterp.gradient(dense, PARAMS, X, TARGET, score=jinterp.pixel(0, 0))
+    with count_compiles() as counter:
+        jinterp.gradient(dense, PARAMS, X, TARGET, score=jinterp.region(~MASK))
+        jinterp.gradient(dense, PARAMS, X, TARGET, score=jinterp.pixel(2, 1))
+    assert counter.compiled == 0
+
+
+def test_completeness_of_a_region() -> None:
+    score = jinterp.region(MASK)
+    values = jinterp.integrated_gradients(dense, PARAMS, X, TARGET, score=score, num_steps=200)
+    gap = jinterp.completeness_gap(dense, PARAMS, X, values, TARGET, score=score)
+    np.testing.assert_allclose(gap, 0, atol=1e-3 * np.abs(np.asarray(values)).sum())
+
+
+def test_a_dataset_of_regions(tmp_path: Any) -> None:
+    explain = functools.partial(jinterp.gradient, score=jinterp.region(MASK))
+    jinterp.explain_dataset(explain, dense, PARAMS, (X, TARGET), out=tmp_path / "one")
+    stored = jinterp.read_explanations(tmp_path / "one")
+    assert_close(stored.values[:], explain(dense, PARAMS, X))
+    other = functools.partial(jinterp.gradient, score=jinterp.region(~MASK))
+    with pytest.raises(ValueError, match="explain"):
+        jinterp.explain_dataset(
+            other, dense, PARAMS, (X, TARGET), out=tmp_path / "one", resume=True
+        )
+
+
+@pytest.mark.parametrize(
+    ("score", "message"),
+    [
+        (jinterp.region(MASK.T), r"`mask` has the shape \(5, 3\) for logits \(4, 3, 5, 3\)"),
+        (jinterp.region(MASK & False), "`mask` is empty for example 0"),
+        (jinterp.region(MASKS & (np.arange(4) != 2)[:, None, None]), "empty for example 2"),
+        (jinterp.pixel(1, 9), r"`place` is \(1, 9\); expected a pixel of \(3, 5\)"),
+        (jinterp.pixel(1), r"`place` is \(1,\); expected a pixel"),
+    ],
+)
+def test_regions_that_are_none(score: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        jinterp.gradient(dense, PARAMS, X, TARGET, score=score)
+
+
+def test_what_a_region_needs() -> None:
+    with pytest.raises(ValueError, match="expected `target` to say which"):
+        jinterp.gradient(dense, PARAMS, X, score=jinterp.region())
+    with pytest.raises(ValueError, match=r"Use jinterp\.logit"):
+        jinterp.gradient(REDUCED[dense], PARAMS, X, TARGET, score=jinterp.region(MASK))
