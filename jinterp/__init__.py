@@ -42,6 +42,11 @@ from jinterp.evaluate import risk_coverage as risk_coverage
 from jinterp.evaluate import error_analysis as error_analysis
 from jinterp.evaluate import evaluate as evaluate
 
+# in several labels an example, in numbers,
+from jinterp.evaluate import evaluate_multi_label as evaluate_multi_label
+from jinterp.evaluate import evaluate_regression as evaluate_regression
+from jinterp.evaluate import squared_error as squared_error
+
 # at every pixel,
 from jinterp.evaluate import evaluate_segmentation as evaluate_segmentation
 from jinterp.evaluate import pixel_maps as pixel_maps

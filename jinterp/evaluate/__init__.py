@@ -11,6 +11,9 @@ from jinterp.evaluate.evaluation import evaluate as evaluate
 from jinterp.evaluate.losses import brier_score as brier_score
 from jinterp.evaluate.losses import cross_entropy as cross_entropy
 from jinterp.evaluate.losses import sigmoid_cross_entropy as sigmoid_cross_entropy
+from jinterp.evaluate.multi_label import LabelSets as LabelSets
+from jinterp.evaluate.multi_label import MultiLabelEvaluation as MultiLabelEvaluation
+from jinterp.evaluate.multi_label import evaluate_multi_label as evaluate_multi_label
 from jinterp.evaluate.pixel_maps import PixelMaps as PixelMaps
 from jinterp.evaluate.pixel_maps import pixel_maps as pixel_maps
 from jinterp.evaluate.pixels import ImageScores as ImageScores
@@ -22,6 +25,10 @@ from jinterp.evaluate.predictions import error_analysis as error_analysis
 from jinterp.evaluate.predictions import predictions as predictions
 from jinterp.evaluate.predictions import risk_coverage as risk_coverage
 from jinterp.evaluate.predictions import score_distributions as score_distributions
+from jinterp.evaluate.regression import RegressionEvaluation as RegressionEvaluation
+from jinterp.evaluate.regression import Residuals as Residuals
+from jinterp.evaluate.regression import evaluate_regression as evaluate_regression
+from jinterp.evaluate.regression import squared_error as squared_error
 from jinterp.evaluate.report import ClassificationReport as ClassificationReport
 from jinterp.evaluate.report import classification_report as classification_report
 from jinterp.evaluate.segmentation import SegmentationEvaluation as SegmentationEvaluation

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Num, Shaped
+from jaxtyping import Array, Float, Shaped
 
 from jinterp import _check
 from jinterp._types import FloatMaps, Logits, LossFn, MapLogits
@@ -47,7 +47,7 @@ def cross_entropy(logits: MapLogits, targets: Targets) -> FloatMaps:
 
 @jax.jit
 def sigmoid_cross_entropy(
-    logits: Logits, targets: Num[Array, "batch classes"]
+    logits: Logits, targets: Shaped[Array, "batch classes"]
 ) -> Float[Array, " batch"]:
     """The multi-label loss of each example: the mean over classes of −log σ(±z_c).
 

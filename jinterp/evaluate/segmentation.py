@@ -25,6 +25,8 @@ from jinterp.evaluate.pixels import (
     image_scores,
 )
 from jinterp.evaluate.predictions import non_finite_inputs, warn_about_inputs
+from jinterp.evaluate.ratio import ratio
+from jinterp.evaluate.top_losses import order_of_losses
 from jinterp.stream.fold import fold
 from jinterp.stream.reduce import Collect, Reducer
 from jinterp.stream.task import Segmentation
@@ -203,8 +205,8 @@ def _summary(
     num_unpredicted, num_bad_inputs = int(cells[:, -1].sum()), int(found["inputs"][0])
     warn_about_inputs(num_bad_inputs)
     _warn(num_unpredicted, num_pixels, images)
-    ious = _ratio(right, actual + predicted - right)
-    dices = _ratio(2 * right, actual + predicted)
+    ious = ratio(right, actual + predicted - right)
+    dices = ratio(2 * right, actual + predicted)
     boundary_f1 = _boundary_f1(found["boundaries"])
     labelled = images.rows(images.num_pixels > 0)
     return SegmentationEvaluation(
@@ -221,7 +223,7 @@ def _summary(
         mean_loss=float(np.average(labelled.losses.astype(float), weights=labelled.num_pixels)),
         class_names=names,
         confusion_matrix=matrix,
-        per_class_accuracy=_ratio(right, actual),
+        per_class_accuracy=ratio(right, actual),
         ious=ious,
         dices=dices,
         boundary_f1=boundary_f1,
@@ -248,7 +250,7 @@ def per_class_accuracy(matrix: Matrix) -> OfClasses:
     [0.75, 1.0]
     """
     matrix = _square(matrix)
-    return _ratio(np.diagonal(matrix), matrix.sum(1))
+    return ratio(np.diagonal(matrix), matrix.sum(1))
 
 
 def intersection_over_union(matrix: Matrix) -> OfClasses:
@@ -266,7 +268,7 @@ def intersection_over_union(matrix: Matrix) -> OfClasses:
     """
     matrix = _square(matrix)
     right = np.diagonal(matrix)
-    return _ratio(right, matrix.sum(1) + matrix.sum(0) - right)
+    return ratio(right, matrix.sum(1) + matrix.sum(0) - right)
 
 
 def dice(matrix: Matrix) -> OfClasses:
@@ -283,16 +285,15 @@ def dice(matrix: Matrix) -> OfClasses:
     [0.857, 0.8]
     """
     matrix = _square(matrix)
-    return _ratio(2 * np.diagonal(matrix), matrix.sum(1) + matrix.sum(0))
+    return ratio(2 * np.diagonal(matrix), matrix.sum(1) + matrix.sum(0))
 
 
 def top_images(images: ImageScores, k: int, *, largest: bool = True) -> ImageScores:
     """The k images with the largest (or smallest) mean losses, NaN before all."""
     labelled = images.rows(images.num_pixels > 0)
     _check.at_most_dataset(k, len(labelled.indices))
-    losses = -labelled.losses if largest else labelled.losses
-    order = np.lexsort((labelled.indices, losses, ~np.isnan(losses)))[:k]
-    return labelled.rows(order)
+    order = order_of_losses(labelled.losses, labelled.indices, largest=largest)
+    return labelled.rows(order[:k])
 
 
 def _warn(num_unpredicted: int, num_pixels: int, images: ImageScores) -> None:
@@ -321,14 +322,10 @@ def _calibration(bins: np.ndarray, sums: np.ndarray) -> Calibration | None:
 
 def _boundary_f1(counts: np.ndarray) -> np.ndarray:
     """2PR / (P + R) of each class, from the pixels on its boundaries."""
-    recall, precision = (_ratio(side[:, 1], side.sum(1)) for side in counts)
+    recall, precision = (ratio(side[:, 1], side.sum(1)) for side in counts)
     both = np.nan_to_num(precision) + np.nan_to_num(recall)
     f1 = 2 * np.nan_to_num(precision * recall) / np.where(both > 0, both, 1)
     return np.where(np.isnan(precision) & np.isnan(recall), np.nan, f1)
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
 
 
 def _mean(values: np.ndarray) -> float:

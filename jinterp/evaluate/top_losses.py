@@ -117,10 +117,13 @@ def top_losses(
 def top_of(predictions: Predictions, k: int, *, largest: bool = True) -> TopLosses:
     """The top losses of a pass already made, in the same order."""
     _check.at_most_dataset(k, len(predictions.indices))
-    losses = -predictions.losses if largest else predictions.losses
-    not_nan = ~np.isnan(losses)
-    order = np.lexsort((predictions.indices, losses, not_nan))[:k]
-    return outcomes_of(predictions.rows(order))
+    order = order_of_losses(predictions.losses, predictions.indices, largest=largest)
+    return outcomes_of(predictions.rows(order[:k]))
+
+
+def order_of_losses(losses: np.ndarray, indices: np.ndarray, *, largest: bool = True) -> np.ndarray:
+    """Positions from the largest (or smallest) loss on; NaN first, ties by dataset index."""
+    return np.lexsort((indices, -losses if largest else losses, ~np.isnan(losses)))
 
 
 def outcomes_of(rows: Predictions) -> TopLosses:

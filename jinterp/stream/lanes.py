@@ -211,7 +211,7 @@ class Pass:
             states = self.run.initial_states(*self.plan.abstract)
             try:
                 logits = self.step(self.run.params, states, part)[2]
-                return local_rows(logits)[0].astype(np.float64)
+                return local_rows(logits)[:1].astype(np.float64)
             except jax.errors.JaxRuntimeError as error:
                 self.make_smaller(len(part.mask), error)
 

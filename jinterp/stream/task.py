@@ -51,6 +51,12 @@ class Classification:
         if targets.ndim == 1:
             wrong = (targets < 0) | (targets >= outputs.shape[1])
             _refuse(targets, wrong, outputs.shape[1], first_index, stride)
+        elif targets.dtype.kind in "iu" and not ((targets == 0) | (targets == 1)).all():
+            example, label = np.argwhere((targets != 0) & (targets != 1))[0]
+            raise ValueError(
+                f"the target of example {first_index + stride * example} is "
+                f"{targets[example, label]} for label {label}; expected 0 or 1 for each label."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
