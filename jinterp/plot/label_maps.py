@@ -18,6 +18,11 @@ from jinterp.plot._pictures import draw
 
 _IGNORED, _WRONG = "white", "#d3004c"  # neither a colour of a class
 _MOST_IN_LEGEND = 40
+# Far from Okabe and Ito's colours and from each other, after Trubetskoy's list of distinct ones.
+_MORE_COLORS = (
+    *("#ffe119", "#911eb4", "#bfef45", "#9a6324", "#fabed4", "#469990"),
+    *("#800000", "#dcbeff", "#a9a9a9", "#000075", "#aaffc3", "#808000"),
+)
 _COLUMNS = ("image", "labels", "prediction", "errors", "loss")
 
 
@@ -105,7 +110,7 @@ def _check_shapes(images: Any, maps: PixelMaps, titles: Sequence[str] | None) ->
 def _palette(colors: Sequence[Any] | None, num_classes: int) -> Colormap:
     """A colour for each class, and white for −1."""
     if colors is None:
-        chosen: list[Any] = [*LINE_COLORS, *colormaps["tab20"](range(20))]
+        chosen: list[Any] = [*LINE_COLORS, *_MORE_COLORS]
         while len(chosen) < num_classes:
             chosen.append(colormaps["hsv"]((0.618034 * len(chosen)) % 1.0))
     else:
