@@ -1,5 +1,7 @@
 """Losses and errors of single examples, from logits."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
@@ -124,6 +126,34 @@ def _cross_entropy_of_class(logits: Array, target: Array) -> Array:
     return -jax.nn.log_softmax(logits).at[target].get(mode="fill", fill_value=jnp.nan)
 
 
+class ExponentialSums(NamedTuple):
+    """Of logits `[batch, *space, classes]`: arrays `[batch, *space]`.
+
+    Attributes:
+        largest: max z.
+        total: Σ exp(z − max z).
+        squares: Σ exp(z − max z)².
+    """
+
+    largest: Array
+    total: Array
+    squares: Array
+
+
+def exponential_sums(logits: Array) -> ExponentialSums:
+    """What softmax needs, the exponentials taken once; XLA:CPU takes them anew for each sum."""
+    largest = logits.max(-1)
+    exponentials = jnp.exp(logits - largest[..., None])
+    zero = jnp.zeros((), logits.dtype)
+    total, squares = jax.lax.reduce(
+        (exponentials, exponentials**2),
+        (zero, zero),
+        lambda a, b: (a[0] + b[0], a[1] + b[1]),
+        (logits.ndim - 1,),
+    )
+    return ExponentialSums(largest, total, squares)
+
+
 def _cross_entropy_of_maps(logits: Array, targets: Array) -> Array:
     if not jnp.issubdtype(targets.dtype, jnp.integer) or targets.shape != logits.shape[:-1]:
         raise ValueError(
@@ -133,9 +163,10 @@ def _cross_entropy_of_maps(logits: Array, targets: Array) -> Array:
     classes = targets.astype(jnp.int32)
     classes = jnp.where(classes < 0, jnp.int32(logits.shape[-1]), classes)
     of_target = jnp.take_along_axis(
-        jax.nn.log_softmax(logits), classes[..., None], axis=-1, mode="fill", fill_value=jnp.nan
-    )
-    return -of_target[..., 0]
+        logits, classes[..., None], axis=-1, mode="fill", fill_value=jnp.nan
+    )[..., 0]
+    sums = exponential_sums(logits)
+    return jnp.log(sums.total) - (of_target - sums.largest)
 
 
 def _cross_entropy_of_distribution(logits: Array, target: Array) -> Array:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 import jinterp
 from jinterp import plot
+from tests.real import camvid
 from tests.real.conftest import SHARED
 from tests.real.resnet import linen_resnet, preprocess
 from tests.real.test_cifar10 import CLASS_NAMES
@@ -25,8 +26,21 @@ def main(out: str) -> None:
         "confusion_matrix": found.plot_confusion_matrix().figure,
         "reliability": found.plot_calibration().figure,
     }
+    figures["segmentation"] = segmentation()
     for name, figure in figures.items():
         (Path(out) / f"{name}.png").write_bytes(plot.png(figure, dots_per_inch=90))
+
+
+def segmentation() -> Figure:
+    """The worst three of every fifth street scene: neighbours are alike."""
+    images, labels = camvid.camvid(SHARED, "val")
+    kept = jinterp.SegmentationInterpretation.from_model(
+        *camvid.trained_unet(SHARED),
+        jinterp.batches((images[::5], labels[::5]), preprocess=camvid.preprocess),
+        class_names=camvid.CLASS_NAMES,
+        ignore_index=camvid.UNLABELLED,
+    )
+    return kept.plot_top_losses(3)
 
 
 def why(model: jinterp.Model, found: jinterp.ClassificationInterpretation) -> Figure:

@@ -1,0 +1,143 @@
+"""What does the pass over label maps cost beside the model, and how much memory does it take?
+
+python -m benchmarks.segmentation; needs CamVid (`JINTERP_SHARED`) and scikit-learn.
+"""
+
+import functools
+import itertools
+import json
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import sklearn.metrics
+from PIL import Image
+
+import jinterp
+from benchmarks.timing import in_turn, machine, table
+from jinterp.demo.unet import UNet
+from tests.real.camvid import CLASS_NAMES, UNLABELLED, preprocess
+from tests.real.conftest import SHARED
+
+NUM_CLASSES = len(CLASS_NAMES)
+SIZES = {"120 × 90": (120, 90), "240 × 180": (240, 180)}
+NUM_IMAGES = (233, 2330)  # of the test set, and ten times it
+
+
+def main() -> None:
+    print(machine("jinterp", "jax", "flax", "numpy", "scikit-learn"))
+    for (name, size), stride in itertools.product(SIZES.items(), (2, 1)):
+        images, labels = camvid_test(size)
+        model = network(images, stride)
+        print(f"\n{len(images)} images of {name}, U-Net of stride {stride}\n")
+        print(table(measure(model, images, labels), "the model alone"))
+    peaks = {num: peak(num) for num in NUM_IMAGES}
+    listed = ", ".join(f"{num} images {mib:.0f} MiB" for num, mib in peaks.items())
+    print(f"\nPeak memory of a process that streams images of 240 × 180: {listed}")
+
+
+def camvid_test(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    folders = SHARED / "data/camvid/test", SHARED / "data/camvid/testannot"
+    images, labels = (sorted(folder.iterdir()) for folder in folders)
+    of_colors = [np.asarray(Image.open(path).convert("RGB").resize(size)) for path in images]
+    of_classes = [np.asarray(Image.open(path).resize(size, Image.NEAREST)) for path in labels]
+    return np.stack(of_colors), np.stack(of_classes)
+
+
+def network(images: np.ndarray, stride: int) -> jinterp.Model:
+    module = UNet(NUM_CLASSES, (16, 32, 64), stride)
+    variables = module.init(jax.random.key(0), preprocess(jnp.asarray(images[:1])))
+    return jinterp.from_linen(module, variables)
+
+
+def measure(model: jinterp.Model, images: np.ndarray, labels: np.ndarray) -> dict:
+    alone = fastest_forward(model, images)
+    ds = jinterp.batches((images, labels), preprocess=preprocess)
+    evaluate = functools.partial(jinterp.evaluate_segmentation, *model, ds, ignore_index=UNLABELLED)
+    logits = np.concatenate(alone())[: len(images)]
+    valid = labels != UNLABELLED
+    actual, predicted = labels[valid], logits.argmax(-1)[valid]
+    expected = sklearn.metrics.confusion_matrix(actual, predicted, labels=range(NUM_CLASSES))
+    difference = np.abs(evaluate().confusion_matrix - expected).sum()
+    if difference > 1e-5 * len(actual):
+        raise AssertionError(f"{difference} pixels differ")
+    programs = {
+        "**jinterp.evaluate_segmentation**": evaluate,
+        "the model alone": lambda: alone(),
+        "the model, then scikit-learn's confusion matrix": lambda: then_scikit_learn(
+            alone, labels, valid
+        ),
+    }
+    return in_turn(programs, rounds=5)
+
+
+def then_scikit_learn(
+    alone: Callable[[], list], labels: np.ndarray, valid: np.ndarray
+) -> np.ndarray:
+    predicted = np.concatenate([np.asarray(part).argmax(-1) for part in alone()])[: len(labels)]
+    return sklearn.metrics.confusion_matrix(
+        labels[valid], predicted[valid], labels=range(NUM_CLASSES)
+    )
+
+
+def fastest_forward(model: jinterp.Model, images: np.ndarray) -> Callable[[], list]:
+    """The model over the images, in the batch size and threads that are fastest here."""
+
+    @jax.jit
+    def forward(params: object, x: jax.Array) -> jax.Array:
+        return model.apply_fn(params, preprocess(x))
+
+    def run(batch_size: int, threads: int) -> list:
+        starts = range(0, len(images), batch_size)
+        padded = np.resize(images, (len(starts) * batch_size, *images.shape[1:]))
+        with ThreadPoolExecutor(threads) as pool:
+            return list(
+                pool.map(
+                    lambda start: jax.block_until_ready(
+                        forward(model.params, padded[start : start + batch_size])
+                    ),
+                    starts,
+                )
+            )
+
+    shapes = {
+        f"{size} in {threads}": functools.partial(run, size, threads)
+        for size, threads in itertools.product((8, 16, 32), (1, 2))
+    }
+    seconds = in_turn(shapes, rounds=2)
+    best = min(shapes, key=lambda name: min(seconds[name]))
+    print(f"the model alone: batches of {best} threads")
+    return shapes[best]
+
+
+def peak(num: int) -> float:
+    """MiB that a process of its own takes at most."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.segmentation", str(num)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def stream(num: int) -> None:
+    images, labels = camvid_test(SIZES["240 × 180"])
+    model = network(images, 2)
+    items = ((images[i % len(images)], labels[i % len(images)]) for i in range(num))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ds = jinterp.batches(items, preprocess=preprocess)
+        jinterp.evaluate_segmentation(*model, ds, ignore_index=UNLABELLED)
+    status = Path("/proc/self/status").read_text()
+    print(json.dumps(int(status.split("VmHWM:")[1].split()[0]) / 1024))
+
+
+if __name__ == "__main__":
+    stream(int(sys.argv[1])) if len(sys.argv) > 1 else main()
