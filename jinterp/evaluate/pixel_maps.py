@@ -10,8 +10,7 @@ from jaxtyping import Array
 from jinterp import _check
 from jinterp._types import ApplyFn, Inputs, LossFn, Params
 from jinterp.evaluate.losses import cross_entropy
-from jinterp.evaluate.pixels import pixel_losses, pixels_of
-from jinterp.model.score import at_least_float32
+from jinterp.evaluate.pixels import pixels_of
 from jinterp.stream.rows import map_rows
 from jinterp.stream.task import Segmentation
 
@@ -79,9 +78,7 @@ def pixel_maps(
 def _maps(static: Any, params: Params, rows: Any, point: None) -> tuple[Array, ...]:
     apply_fn, ignore_index, loss_fn = static
     x, targets = rows
-    logits = apply_fn(params, x)
-    pixels = pixels_of(targets, logits, ignore_index)
-    losses = pixel_losses(loss_fn, logits, pixels.targets)
-    confidences = jax.nn.softmax(at_least_float32(logits)).max(-1)
-    losses = jnp.where(pixels.valid, losses, jnp.array(jnp.nan, losses.dtype))
-    return pixels.valid, pixels.predicted, confidences, losses
+    pixels = pixels_of(targets, apply_fn(params, x), ignore_index, loss_fn)
+    missing = jnp.array(jnp.nan, pixels.losses.dtype)
+    losses = jnp.where(pixels.valid, pixels.losses, missing)
+    return pixels.valid, pixels.predicted, pixels.confidences, losses

@@ -3,7 +3,7 @@
 import functools
 import itertools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,29 +46,66 @@ class ImageScores(NamedTuple):
 
 
 class Pixels(NamedTuple):
-    """The pixels of a batch.
+    """The pixels of a batch, as everything that counts them takes them.
 
     Attributes:
         targets: `[batch, *space]` classes; 0 where ignored.
         valid: `[batch, *space]`, False where ignored.
         predicted: `[batch, *space]`, −1 where the logits are not finite.
+        confidences: `[batch, *space]`, the probability of the predicted class.
+        losses: `[batch, *space]`.
+        brier_scores: `[batch, *space]`, Σ_c (p_c − y_c)².
+        confusion: `[batch, classes, classes + 1]` pixels, rows actual; the last column counts
+            those without a prediction.
     """
 
     targets: LabelMaps
     valid: Masks
     predicted: LabelMaps
+    confidences: FloatMaps
+    losses: FloatMaps
+    brier_scores: FloatMaps
+    confusion: Array
 
 
-def pixels_of(targets: Array, logits: Array, ignore_index: int | None) -> Pixels:
+@functools.cache
+def pixels_of_batch(loss_fn: LossFn, ignore_index: int | None, num_names: int | None) -> Any:
+    """A `prepare(batch, logits) -> Pixels`: what is dear is computed once for all that counts."""
+
+    def prepare(batch: Batch, logits: Array) -> Pixels:
+        if num_names is not None:
+            _check.num_names_match(num_names, logits.shape[-1])
+        return pixels_of(batch.targets, logits, ignore_index, loss_fn)
+
+    return prepare
+
+
+def pixels_of(targets: Array, logits: Array, ignore_index: int | None, loss_fn: LossFn) -> Pixels:
     """The pixels, with a class at each that counts."""
-    targets = targets.astype(jnp.int32)
+    targets, logits = targets.astype(jnp.int32), at_least_float32(logits)
     valid = jnp.ones(targets.shape, bool)
     if ignore_index is not None:
         valid = targets != ignore_index
-    return Pixels(jnp.where(valid, targets, jnp.int32(0)), valid, predicted_classes(logits))
+    targets = jnp.where(valid, targets, jnp.int32(0))
+    predicted = predicted_classes(logits)
+    sums = exponential_sums(logits)
+    of_target = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    probabilities = jnp.exp(of_target - sums.largest) / sums.total
+    classes = logits.shape[-1]
+    column = jnp.where(predicted < 0, jnp.int32(classes), predicted)
+    confusion = _by_image(targets * (classes + 1) + column, valid, classes * (classes + 1))
+    return Pixels(
+        targets,
+        valid,
+        predicted,
+        1 / sums.total,
+        _losses(loss_fn, logits, targets),
+        sums.squares / sums.total**2 - 2 * probabilities + 1,
+        confusion.reshape(-1, classes, classes + 1),
+    )
 
 
-def pixel_losses(loss_fn: LossFn, logits: Array, targets: Array) -> FloatMaps:
+def _losses(loss_fn: LossFn, logits: Array, targets: Array) -> FloatMaps:
     """Any loss as one number a pixel."""
     losses = _check.losses_of(loss_fn, logits, targets)
     if losses.shape != targets.shape:
@@ -77,31 +114,22 @@ def pixel_losses(loss_fn: LossFn, logits: Array, targets: Array) -> FloatMaps:
             "one loss for each pixel, since the mean is taken over those that are not ignored. "
             "Leave out the mean."
         )
-    return loss_fn(logits, targets)
+    return at_least_float32(loss_fn(logits, targets))
 
 
 @functools.cache
-def confusion_counts(ignore_index: int | None, num_names: int | None) -> Reducer:
+def confusion_counts() -> Reducer:
     """`[classes, classes + 1]` pixels; the last column counts those without a prediction."""
-
-    def value(batch: Batch, logits: Array) -> Array:
-        if num_names is not None:
-            _check.num_names_match(num_names, logits.shape[-1])
-        return _confusion(batch, logits, ignore_index)
-
-    return total(value)
+    return total(lambda batch, pixels: pixels.confusion)
 
 
 @functools.cache
-def image_scores(loss_fn: LossFn, ignore_index: int | None) -> Collect:
+def image_scores() -> Collect:
     """What is kept of each image."""
 
-    def rows(batch: Batch, logits: Array) -> ImageScores:
-        pixels = pixels_of(batch.targets, logits, ignore_index)
-        counted = _confusion(batch, logits, ignore_index)
-        losses = at_least_float32(pixel_losses(loss_fn, logits, pixels.targets))
+    def rows(batch: Batch, pixels: Pixels) -> ImageScores:
+        counted, losses = pixels.confusion, pixels.losses
         dtype = losses.dtype
-        space = tuple(range(1, losses.ndim))
         zero = jnp.zeros((), dtype)
         num = counted.sum(axis=(1, 2), dtype=jnp.uint32).astype(jnp.int32)
         actual, predicted = counted.sum(2), counted[:, :, :-1].sum(1)
@@ -110,7 +138,7 @@ def image_scores(loss_fn: LossFn, ignore_index: int | None) -> Collect:
         ious = right.astype(dtype) / jnp.maximum(union, jnp.uint32(1)).astype(dtype)
         return ImageScores(
             batch.indices,
-            jnp.where(pixels.valid, losses, zero).sum(space) / num.astype(dtype),
+            _over_space(jnp.where(pixels.valid, losses, zero)) / num.astype(dtype),
             num,
             right.sum(1).astype(dtype) / num.astype(dtype),
             ious.sum(1) / (union > 0).sum(1).astype(dtype),
@@ -121,13 +149,12 @@ def image_scores(loss_fn: LossFn, ignore_index: int | None) -> Collect:
 
 
 @functools.cache
-def confidence_counts(num_bins: int, ignore_index: int | None) -> Reducer:
+def confidence_counts(num_bins: int) -> Reducer:
     """`[bins, 2]` pixels by confidence, those wrong and those right."""
 
-    def value(batch: Batch, logits: Array) -> Array:
-        pixels = pixels_of(batch.targets, logits, ignore_index)
+    def value(batch: Batch, pixels: Pixels) -> Array:
         right = (pixels.predicted == pixels.targets).astype(jnp.int32)
-        which = 2 * _bins(_confidences(logits), num_bins) + right
+        which = 2 * _bins(pixels.confidences, num_bins) + right
         counted = _by_image(which, pixels.valid & (pixels.predicted >= 0), 2 * num_bins)
         return counted.reshape(-1, num_bins, 2)
 
@@ -135,37 +162,35 @@ def confidence_counts(num_bins: int, ignore_index: int | None) -> Reducer:
 
 
 @functools.cache
-def confidence_sums(num_bins: int, ignore_index: int | None) -> Reducer:
+def confidence_sums(num_bins: int) -> Reducer:
     """The mean over the images of `[bins + 1]` sums over pixels.
 
     First Σ (confidence − the centre of its bin), small numbers whose sum float32 holds; last
     Σ_c (p_c − y_c)².
     """
 
-    def value(batch: Batch, logits: Array) -> Array:
-        pixels = pixels_of(batch.targets, logits, ignore_index)
+    def value(batch: Batch, pixels: Pixels) -> Array:
         valid = pixels.valid & (pixels.predicted >= 0)
-        confidences = _confidences(logits)
+        confidences = pixels.confidences
         which = _bins(confidences, num_bins)
-        centres = jnp.asarray(bin_centres(num_bins), confidences.dtype)
+        centres = (which.astype(confidences.dtype) + 0.5) / num_bins
         zero = jnp.zeros((), confidences.dtype)
-        shifts = jnp.where(valid, confidences - centres[which], zero)
-        brier = jnp.where(valid, _brier_scores(logits, pixels.targets), zero)
+        shifts = jnp.where(valid, confidences - centres, zero)
         sums = _by_image(which, valid, num_bins, shifts)
-        return jnp.concatenate([sums, brier.reshape(len(brier), -1).sum(1)[:, None]], axis=1)
+        brier = _over_space(jnp.where(valid, pixels.brier_scores, zero))
+        return jnp.concatenate([sums, brier[:, None]], axis=1)
 
     return mean(value)
 
 
 @functools.cache
-def boundary_counts(width: int | float, ignore_index: int | None) -> Reducer:
+def boundary_counts(width: int | float) -> Reducer:
     """`[2, classes, 2]` pixels on a boundary: of the labels and of the prediction, those further
     than `width` pixels from a boundary of the class in the other, and those within it.
     """
 
-    def value(batch: Batch, logits: Array) -> Array:
-        pixels = pixels_of(batch.targets, logits, ignore_index)
-        classes = logits.shape[-1]
+    def value(batch: Batch, pixels: Pixels) -> Array:
+        classes = pixels.confusion.shape[1]
         valid = pixels.valid & (pixels.predicted >= 0)
         of_labels = _on_boundary(pixels.targets, valid)
         of_prediction = _on_boundary(pixels.predicted, valid)
@@ -183,14 +208,8 @@ def bin_centres(num_bins: int) -> np.ndarray:
     return (np.arange(num_bins) + 0.5) / num_bins
 
 
-def _confusion(batch: Batch, logits: Array, ignore_index: int | None) -> Array:
-    """`[batch, classes, classes + 1]`."""
-    classes = logits.shape[-1]
-    pixels = pixels_of(batch.targets, logits, ignore_index)
-    column = jnp.where(pixels.predicted < 0, jnp.int32(classes), pixels.predicted)
-    cells = pixels.targets * (classes + 1) + column
-    counted = _by_image(cells, pixels.valid, classes * (classes + 1))
-    return counted.reshape(-1, classes, classes + 1)
+def _over_space(values: Array) -> Array:
+    return values.sum(tuple(range(1, values.ndim)))
 
 
 def _by_image(which: Array, valid: Array, num: int, values: Array | None = None) -> Array:
@@ -206,24 +225,10 @@ def _by_image(which: Array, valid: Array, num: int, values: Array | None = None)
     return sums.at[jnp.broadcast_to(image, which.shape), cells].add(added, mode="drop")
 
 
-def _confidences(logits: Array) -> Array:
-    """The probability of the predicted class."""
-    return 1 / exponential_sums(at_least_float32(logits)).total
-
-
 def _bins(confidences: Array, num_bins: int) -> Array:
     """The bin (lower, upper] of each."""
     which = jnp.ceil(confidences * num_bins).astype(jnp.int32) - 1
     return jnp.clip(which, 0, num_bins - 1)
-
-
-def _brier_scores(logits: Array, targets: Array) -> Array:
-    """Σ p² − 2 p_y + 1."""
-    logits = at_least_float32(logits)
-    sums = exponential_sums(logits)
-    of_target = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    probability = jnp.exp(of_target - sums.largest) / sums.total
-    return sums.squares / sums.total**2 - 2 * probability + 1
 
 
 def _on_boundary(classes: Array, valid: Array) -> Array:

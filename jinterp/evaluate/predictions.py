@@ -179,7 +179,7 @@ def predicted_classes(logits: MapLogits) -> LabelMaps:
 def non_finite_inputs() -> Reducer:
     """How many examples have a NaN or Inf in their input."""
 
-    def cell(batch: Batch, logits: Array) -> Array:
+    def cell(batch: Batch, logits: Any) -> Array:
         return finite_inputs(batch.x, len(batch.mask)).astype(jnp.int32)
 
     return counts(cell, 1)

@@ -23,6 +23,7 @@ from jinterp.evaluate.pixels import (
     confidence_sums,
     confusion_counts,
     image_scores,
+    pixels_of_batch,
 )
 from jinterp.evaluate.predictions import non_finite_inputs, warn_about_inputs
 from jinterp.evaluate.ratio import ratio
@@ -164,11 +165,11 @@ def evaluate_segmentation(
     _functions.warn_if_made_anew("loss_fn", loss_fn)
     num_names = None if class_names is None else len(_check.names(class_names))
     reducers: dict[str, Reducer | Collect] = {
-        "cells": confusion_counts(ignore_index, num_names),
-        "boundaries": boundary_counts(boundary_width, ignore_index),
-        "bins": confidence_counts(num_bins, ignore_index),
-        "sums": confidence_sums(num_bins, ignore_index),
-        "rows": image_scores(loss_fn, ignore_index),
+        "cells": confusion_counts(),
+        "boundaries": boundary_counts(boundary_width),
+        "bins": confidence_counts(num_bins),
+        "sums": confidence_sums(num_bins),
+        "rows": image_scores(),
         "inputs": non_finite_inputs(),
     }
     found = fold(
@@ -177,6 +178,7 @@ def evaluate_segmentation(
         params,
         ds,
         task=Segmentation(ignore_index),
+        prepare=pixels_of_batch(loss_fn, ignore_index, num_names),
         mesh=mesh,
         progress=progress,
         checkpoint_dir=checkpoint_dir,

@@ -13,8 +13,10 @@ from jax.sharding import Mesh
 
 from jinterp import _check, _functions
 from jinterp._identity import identity
+from jinterp._trace import abstract, settings
 from jinterp._types import ApplyFn, Batch, Params
 from jinterp.data.batches import DEFAULT_BATCH_SIZE, Batches, batches
+from jinterp.data.items import Block
 from jinterp.stream import memory
 from jinterp.stream.checkpoint import NOTHING_DONE, Checkpoints, checkpoints
 from jinterp.stream.fingerprint import Seen, blocks_after, digest_of, params_digest
@@ -24,7 +26,7 @@ from jinterp.stream.mesh import place
 from jinterp.stream.progress import progress_bar
 from jinterp.stream.reduce import Collect, Reducer
 from jinterp.stream.shards import agree
-from jinterp.stream.step import Run
+from jinterp.stream.step import Prepare, Run
 from jinterp.stream.task import Classification, Task
 
 CLASSIFICATION = Classification()
@@ -52,6 +54,7 @@ def fold(
     ds: Any,
     *,
     task: Task = CLASSIFICATION,
+    prepare: Prepare | None = None,
     mesh: Mesh | None = None,
     progress: bool | None = None,
     checkpoint_dir: str | os.PathLike[str] | None = None,
@@ -72,6 +75,8 @@ def fold(
             of streams alternate.
         task: what outputs and targets must be: `Classification`, `Segmentation` or `Regression`
             of `jinterp.stream`.
+        prepare: `prepare(batch, logits)`, computed once a batch and given to the reducers in
+            place of the logits; arrays `[batch, ...]`.
         mesh: the devices to cut batches over, along the axis `"data"` where it has one. None uses
             the mesh that `params` are on, all devices in a run of several processes, else one.
         progress: show a progress bar; None shows one for a long pass in a terminal.
@@ -116,6 +121,7 @@ def fold(
         placement,
         placement.put_params(params),
         task,
+        prepare,
     )
     # The mesh of the pass takes the place of one the user has set, whose axes may be explicit.
     with (
@@ -134,6 +140,7 @@ def _about(run: Run, dataset: Batches) -> dict[str, Any]:
         "reducers": [f"{name}: {identity(reducer)}" for name, reducer in run.reducers],
         "apply_fn": identity(run.apply_fn),
         "preprocess": identity(run.preprocess),
+        "prepare": identity(run.prepare),
         "params": params_digest(run.params, placement),
         "float64": bool(_config.jax_enable_x64),
     }
@@ -189,28 +196,54 @@ def _fold(
 def _plan(run: Run, dataset: Batches, seen: list[Seen]) -> tuple[Plan, Iterator[Batch]]:
     """Look at the first examples, choose the batch size, compile, and start the stream."""
     placement = run.placement
-    device = placement.mesh.local_devices[0]
     # Programs with collectives must be launched in one order on every device: one lane.
-    lanes = 1 if placement.mesh.size > 1 else num_lanes(device)
+    lanes = 1 if placement.mesh.size > 1 else num_lanes(_device(run))
     some, blocks = blocks_after(dataset.source, seen, dataset.batch_size or DEFAULT_BATCH_SIZE)
-    compile_at = functools.partial(run.compile, some)
-    batch_size = dataset.batch_size or choose_batch_size(
-        functools.partial(run.lower, some),
-        device,
-        budget=memory.rounded_budget(device, of_all=placement.num_processes > 1),
-        num_shards=placement.num_shards,
-        num_lanes=lanes,
-        # Processes have parts and memory of their own, and must cut the same batches.
-        num_examples=dataset.num_examples if placement.num_processes == 1 else None,
-    )
+    batch_size = dataset.batch_size or _chosen_size(run, some, dataset.num_examples, lanes)
     batch_size = placement.least(batch_size)
     batch_size = -(-batch_size // placement.num_shards) * placement.num_shards
     local_size = batch_size // placement.num_processes
     num_done = sum(each.length for each in seen)
     shard = agree(dataset.num_examples, num_done, local_size, placement)
-    plan = Plan(compile_at, run.abstract(some, batch_size), lanes, shard)
+    plan = Plan(functools.partial(run.compile, some), run.abstract(some, batch_size), lanes, shard)
 
     def check(targets: np.ndarray, first_index: int, stride: int) -> None:
         run.task.check_values(targets, plan.abstract[1], first_index, stride)
 
     return plan, shard.batches(blocks, local_size, check, placement, some)
+
+
+def _chosen_size(run: Run, some: Block, num_examples: int | None, lanes: int) -> int:
+    """The batch size where none was given; that of the same pass before is remembered.
+
+    To look at the program takes a tenth of a second.
+    """
+    placement = run.placement
+    budget = memory.rounded_budget(_device(run), of_all=placement.num_processes > 1)
+    # Processes have parts and memory of their own, and must cut the same batches.
+    num_examples = num_examples if placement.num_processes == 1 else None
+    example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), some)
+    fixed = run._replace(params=abstract((run.params, example)))
+    key = fixed, num_examples, lanes, budget, settings()
+    if key not in _sizes:
+        if len(_sizes) >= _MOST_SIZES:
+            _sizes.clear()
+        logits = run.abstract(some, placement.num_shards)[1]
+        _sizes[key] = choose_batch_size(
+            functools.partial(run.lower, some),
+            _device(run),
+            budget=budget,
+            num_shards=placement.num_shards,
+            num_lanes=lanes,
+            num_examples=num_examples,
+            output_bytes=logits.size * logits.dtype.itemsize // placement.num_shards,
+        )
+    return _sizes[key]
+
+
+_sizes: dict[Any, int] = {}
+_MOST_SIZES = 64
+
+
+def _device(run: Run) -> jax.Device:
+    return run.placement.mesh.local_devices[0]

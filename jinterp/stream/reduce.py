@@ -18,7 +18,7 @@ from jaxtyping import Array
 from jinterp._types import AnyArray, Batch
 
 State = Any
-ValueFn = Callable[[Batch, Array], Any]
+ValueFn = Callable[[Batch, Any], Any]
 
 
 class Reducer(NamedTuple):
@@ -120,7 +120,7 @@ def counts(cell_fn: ValueFn, num_cells: int | Callable[[AnyArray], int]) -> Redu
     def init(batch: Batch, logits: AnyArray) -> State:
         return np.zeros(num_cells(logits) if callable(num_cells) else num_cells, np.uint32)
 
-    def update(state: State, batch: Batch, logits: Array) -> State:
+    def update(state: State, batch: Batch, logits: AnyArray) -> State:
         # segment_sum into the state itself, so that a batch costs what it holds, not all cells.
         cells = cell_fn(batch, logits).astype(jnp.int32)
         valid = batch.mask & (cells >= 0)
@@ -147,7 +147,7 @@ def total(value_fn: ValueFn) -> Reducer:
         zero = np.zeros(value.shape[1:], np.uint32)
         return zero, zero
 
-    def update(state: State, batch: Batch, logits: Array) -> State:
+    def update(state: State, batch: Batch, logits: AnyArray) -> State:
         values = value_fn(batch, logits).astype(jnp.uint32)
         mask = batch.mask.reshape(-1, *[1] * (values.ndim - 1))
         added = jnp.where(mask, values, jnp.uint32(0)).sum(0, dtype=jnp.uint32)
@@ -177,7 +177,7 @@ def histogram(value_fn: ValueFn, edges: tuple[float, ...]) -> Reducer:
     if num_bins < 1 or any(a >= b for a, b in itertools.pairwise(edges)):
         raise ValueError(f"`edges` is {edges}; expected at least two, increasing.")
 
-    def cells(batch: Batch, logits: Array) -> Array:
+    def cells(batch: Batch, logits: AnyArray) -> Array:
         values = value_fn(batch, logits)
         bounds = jnp.array(edges, values.dtype)
         found = jnp.searchsorted(bounds, values, side="right") - 1
@@ -213,7 +213,7 @@ def moments(value_fn: ValueFn) -> Reducer:
         bounds = np.full_like(zero, np.inf), np.full_like(zero, -np.inf)
         return np.zeros((), np.uint32), (zero, zero), (zero, zero), *bounds
 
-    def update(state: State, batch: Batch, logits: Array) -> State:
+    def update(state: State, batch: Batch, logits: AnyArray) -> State:
         values = values_fn(batch, logits)
         mask = batch.mask.reshape(-1, *[1] * (values.ndim - 1))
         num = batch.mask.sum(dtype=jnp.uint32)
@@ -274,7 +274,7 @@ def top_k(value_fn: ValueFn, k: int, payload_fn: ValueFn | None = None) -> Reduc
 
     values_fn = _as_floats(value_fn)
 
-    def candidates(batch: Batch, logits: Array) -> State:
+    def candidates(batch: Batch, logits: AnyArray) -> State:
         payload = payload_fn(batch, logits) if payload_fn else None
         return batch.mask, values_fn(batch, logits), batch.indices, payload
 
@@ -282,7 +282,7 @@ def top_k(value_fn: ValueFn, k: int, payload_fn: ValueFn | None = None) -> Reduc
         row = jax.eval_shape(candidates, batch, logits)
         return jax.tree.map(lambda leaf: np.zeros((k, *leaf.shape[1:]), leaf.dtype), row)
 
-    def update(state: State, batch: Batch, logits: Array) -> State:
+    def update(state: State, batch: Batch, logits: AnyArray) -> State:
         return merge(state, candidates(batch, logits))
 
     def merge(a: State, b: State) -> State:
@@ -302,7 +302,7 @@ def top_k(value_fn: ValueFn, k: int, payload_fn: ValueFn | None = None) -> Reduc
 def _as_floats(value_fn: ValueFn) -> ValueFn:
     """Values in float32 at least, booleans and integers too."""
 
-    def values_fn(batch: Batch, logits: Array) -> Array:
+    def values_fn(batch: Batch, logits: AnyArray) -> Array:
         values = value_fn(batch, logits)
         wide = jnp.issubdtype(values.dtype, jnp.floating) and jnp.finfo(values.dtype).bits >= 32
         return values if wide else values.astype(jnp.float32)

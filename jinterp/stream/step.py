@@ -17,6 +17,7 @@ from jinterp.stream.reduce import Collect, Reducer
 from jinterp.stream.task import Task
 
 Reducers = tuple[tuple[str, Reducer | Collect], ...]
+Prepare = Callable[[Batch, jax.Array], Any]
 
 
 class Run(NamedTuple):
@@ -28,6 +29,7 @@ class Run(NamedTuple):
     placement: Placement
     params: Params
     task: Task
+    prepare: Prepare | None
 
     def abstract(self, block: Block, batch_size: int) -> tuple[Batch, jax.ShapeDtypeStruct]:
         """The shapes of a batch and of its logits, checked."""
@@ -71,6 +73,7 @@ class Run(NamedTuple):
             self.apply_fn,
             self.reducers,
             self.preprocess,
+            self.prepare,
             self.placement,
             self.params,
             states,
@@ -87,12 +90,18 @@ class Run(NamedTuple):
         )
 
     def _states(self, batch: Batch, logits: Any) -> list[Any]:
-        return [r.init(batch, logits) for _, r in self.reducers if isinstance(r, Reducer)]
+        seen = self._seen(batch, logits)
+        return [r.init(batch, seen) for _, r in self.reducers if isinstance(r, Reducer)]
+
+    def _seen(self, batch: Batch, logits: Any) -> Any:
+        """The shapes of what the reducers are given."""
+        return jax.eval_shape(self.prepare, batch, logits) if self.prepare else logits
 
     def structure(self, batch: Batch, logits: jax.ShapeDtypeStruct) -> tuple[Any, Any]:
         """The structures of the accumulators, and of the rows with their indices and mask."""
         collected = [r.value_fn for _, r in self.reducers if isinstance(r, Collect)]
-        rows = jax.eval_shape(lambda b, scores: [f(b, scores) for f in collected], batch, logits)
+        seen = self._seen(batch, logits)
+        rows = jax.eval_shape(lambda b, scores: [f(b, scores) for f in collected], batch, seen)
         states = self._states(batch, logits)
         return jax.tree.structure(states), jax.tree.structure((batch.indices, batch.mask, rows))
 
@@ -107,12 +116,13 @@ class Run(NamedTuple):
 
 @functools.partial(
     jax.jit,
-    static_argnames=("apply_fn", "reducers", "preprocess", "placement"),
+    static_argnames=("apply_fn", "reducers", "preprocess", "prepare", "placement"),
 )  # donates nothing: a step that runs out of memory is computed again from the same states
 def _step(
     apply_fn: ApplyFn,
     reducers: Reducers,
     preprocess: PreprocessFn | None,
+    prepare: Prepare | None,
     placement: Placement,
     params: Params,
     states: list[Any],
@@ -124,8 +134,9 @@ def _step(
     def update(states: list[Any], batch: Batch, logits: jax.Array) -> tuple[Any, ...]:
         states = jax.tree.map(lambda leaf: leaf[0], states)
         updates = [r.update for _, r in reducers if isinstance(r, Reducer)]
-        states = [f(state, batch, logits) for f, state in zip(updates, states, strict=True)]
-        rows = [r.value_fn(batch, logits) for _, r in reducers if isinstance(r, Collect)]
+        seen = prepare(batch, logits) if prepare else logits
+        states = [f(state, batch, seen) for f, state in zip(updates, states, strict=True)]
+        rows = [r.value_fn(batch, seen) for _, r in reducers if isinstance(r, Collect)]
         return jax.tree.map(lambda leaf: leaf[None], states), rows, logits[:1]
 
     # Each shard updates a state of its own, so no batch waits for a collective.

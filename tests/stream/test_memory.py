@@ -161,6 +161,7 @@ def test_a_compiler_that_finds_no_room_for_a_batch(error: str, as_user: None) ->
             num_shards=1,
             num_lanes=1,
             num_examples=None,
+            output_bytes=4,
         )
 
     if error == NO_ROOM:
