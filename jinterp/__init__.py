@@ -6,6 +6,7 @@ from jinterp.model import Model as Model
 from jinterp.model import from_linen as from_linen
 from jinterp.model import from_nnx as from_nnx
 from jinterp.model import from_exported as from_exported
+from jinterp.model import from_numpy as from_numpy
 from jinterp.model import export_model as export_model
 from jinterp.model import layers as layers
 from jinterp.model import activations as activations
@@ -79,6 +80,12 @@ from jinterp.attribution import normalize as normalize
 # and a whole dataset, to disk.
 from jinterp.attribution import explain_dataset as explain_dataset
 from jinterp.attribution import read_explanations as read_explanations
+
+# Tables: features as columns.
+from jinterp import tabular as tabular
+from jinterp.tabular import table as table
+from jinterp.tabular import permutation_importance as permutation_importance
+from jinterp.tabular import correlated_columns as correlated_columns
 
 # One pass kept, and its pictures.
 from jinterp import plot as plot

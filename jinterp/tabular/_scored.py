@@ -1,0 +1,122 @@
+"""One number of how good the outputs of a whole table are, as they are and with cells changed."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from jinterp import _functions
+from jinterp._trace import eval_shape, warn
+from jinterp.attribution._question import Question
+from jinterp.tabular._passes import (
+    are_finite,
+    at_points,
+    in_parts,
+    outputs_as_they_are,
+    outputs_changed,
+)
+from jinterp.tabular.table import Table, targets_of
+
+
+class Scored(NamedTuple):
+    """A model, a table, and a score of its outputs.
+
+    Attributes:
+        question: the model and its inputs.
+        score: `score(outputs, targets) -> scalar`, or with `weights` as a third argument.
+        table: the rows.
+        targets: of the rows.
+        weights: `[rows]`, None where the score takes none.
+    """
+
+    question: Question
+    score: Callable[..., Any]
+    table: Table
+    targets: Array
+    weights: Array | None = None
+
+    def as_it_is(self) -> float:
+        """The score of the rows as they are, or a named error."""
+        apply_fn, _, params, x, _ = self.question
+        outputs = at_points(outputs_as_they_are, apply_fn, params, x)
+        are_finite(outputs[:, 0], self.table)
+        _is_scalar(self, outputs[:, 0])
+        found = float(self.of_outputs(outputs)[0])
+        if not np.isfinite(found):
+            raise ValueError(
+                f"`score` ({_functions.name_of(self.score)}) is {found} for the rows as they are; "
+                f"expected a finite number. {_about_targets(self.targets)}"
+            )
+        return found
+
+    def with_features_of(self, others: Array, masks: np.ndarray) -> np.ndarray:
+        """The score with the columns of each mask taken from other rows, `[masks]`."""
+        apply_fn, _, params, x, _ = self.question
+        shape = eval_shape(apply_fn, params, x)
+        found = [
+            self.of_outputs(
+                at_points(outputs_changed, apply_fn, params, (x, others), jnp.asarray(masks[part]))
+            )
+            # The outputs, and what the score makes of them.
+            for part in in_parts(len(masks), 3 * shape.size * shape.dtype.itemsize)
+        ]
+        return np.concatenate(found)[: len(masks)].astype(np.float64)
+
+    def of_outputs(self, outputs: Array) -> np.ndarray:
+        """The scores of `[rows, points, ...]`."""
+        return np.asarray(_scores(self.score, outputs, self.targets, self.weights))
+
+
+def scored(question: Question, score: Any, ds: Table) -> Scored:
+    """The model with its score, or a named error."""
+    if not callable(score):
+        raise TypeError(
+            f"`score` is {score!r}; expected a function score(outputs, targets) -> scalar, such as "
+            "jinterp.tabular.accuracy or jinterp.tabular.r2."
+        )
+    _functions.warn_if_made_anew("score", score)
+    targets = targets_of(ds)
+    if jnp.issubdtype(targets.dtype, jnp.integer) and (targets == targets.flat[0]).all():
+        warn(
+            f"all targets are {targets.flat[0]}: a score of one class tells little of the model. "
+            "Give rows of every class."
+        )
+    return Scored(question, score, ds, jnp.asarray(targets))
+
+
+@functools.partial(jax.jit, static_argnames="score")
+def _scores(score: Any, outputs: Array, targets: Array, weights: Array | None) -> Array:
+    given = (targets,) if weights is None else (targets, weights)
+    return jax.vmap(lambda each: score(each, *given), in_axes=1)(outputs)
+
+
+def _is_scalar(scored: Scored, outputs: Array) -> None:
+    """A score is one number of all rows, or a named error."""
+    name = _functions.name_of(scored.score)
+    given = (scored.targets,) if scored.weights is None else (scored.targets, scored.weights)
+    try:
+        found = eval_shape(scored.score, outputs, *given)
+    except jax.errors.JAXTypeError as error:
+        raise TypeError(
+            f"`score` ({name}) cannot be traced ({type(error).__name__}); expected a function of "
+            "JAX arrays. A metric of scikit-learn is written with jax.numpy in a line or two, as "
+            "jinterp.tabular.accuracy is."
+        ) from error
+    shape = getattr(found, "shape", None)
+    if shape != () or not jnp.issubdtype(found.dtype, jnp.number):
+        returned = f"an array {list(shape)}" if shape is not None else type(found).__name__
+        raise ValueError(
+            f"`score` ({name}) returned {returned} for {len(outputs)} rows; expected one number "
+            "for all of them. Take the mean."
+        )
+
+
+def _about_targets(targets: Array) -> str:
+    values = np.asarray(targets)
+    if (values == values.flat[0]).all():
+        return f"All targets are {values.flat[0]}, which no score of variance takes."
+    return "Look at the targets, and at what the score divides by."
