@@ -86,6 +86,9 @@ from jinterp import tabular as tabular
 from jinterp.tabular import table as table
 from jinterp.tabular import permutation_importance as permutation_importance
 from jinterp.tabular import correlated_columns as correlated_columns
+from jinterp.tabular import partial_dependence as partial_dependence
+from jinterp.tabular import ice as ice
+from jinterp.tabular import ale as ale
 
 # One pass kept, and its pictures.
 from jinterp import plot as plot

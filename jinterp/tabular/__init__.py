@@ -1,6 +1,12 @@
 """Tables: which columns matter, and how."""
 
+from jinterp.tabular.ale import Ale as Ale
+from jinterp.tabular.ale import ale as ale
 from jinterp.tabular.correlated_columns import correlated_columns as correlated_columns
+from jinterp.tabular.ice import Ice as Ice
+from jinterp.tabular.ice import ice as ice
+from jinterp.tabular.partial_dependence import PartialDependence as PartialDependence
+from jinterp.tabular.partial_dependence import partial_dependence as partial_dependence
 from jinterp.tabular.permutation_importance import Importance as Importance
 from jinterp.tabular.permutation_importance import permutation_importance as permutation_importance
 from jinterp.tabular.remarks import Remarks as Remarks
