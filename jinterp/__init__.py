@@ -85,11 +85,16 @@ from jinterp.attribution import read_explanations as read_explanations
 from jinterp import tabular as tabular
 from jinterp.tabular import table as table
 from jinterp.tabular import permutation_importance as permutation_importance
+from jinterp.tabular import drop_column_importance as drop_column_importance
+from jinterp.tabular import bootstrap as bootstrap
+from jinterp.tabular import oob_importance as oob_importance
 from jinterp.tabular import correlated_columns as correlated_columns
 from jinterp.tabular import partial_dependence as partial_dependence
 from jinterp.tabular import ice as ice
 from jinterp.tabular import ale as ale
+from jinterp.tabular import interaction_strength as interaction_strength
 
 # One pass kept, and its pictures.
 from jinterp import plot as plot
 from jinterp.interpretation import ClassificationInterpretation as ClassificationInterpretation
+from jinterp.tabular_interpretation import TabularInterpretation as TabularInterpretation

@@ -27,7 +27,9 @@ ROOMS = (
     "plot",
     "report",
     "interpretation",
+    "tabular_interpretation",
     "demo",
+    "_demo_tabular",
     "cli",
 )
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

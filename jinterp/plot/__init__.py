@@ -7,6 +7,7 @@ from jinterp.plot.class_attributions import class_attributions as class_attribut
 from jinterp.plot.confusion_matrix import confusion_matrix as confusion_matrix
 from jinterp.plot.ice import ice as ice
 from jinterp.plot.importances import importances as importances
+from jinterp.plot.interactions import interactions as interactions
 from jinterp.plot.most_confused import most_confused as most_confused
 from jinterp.plot.multi_losses import multi_losses as multi_losses
 from jinterp.plot.partial_dependence import partial_dependence as partial_dependence

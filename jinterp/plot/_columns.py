@@ -1,10 +1,11 @@
 """Axes whose places are the values of a table's column."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, XAxis
 
 from jinterp.plot._figures import BLUE, GREY, frameless, panel
 from jinterp.plot._labels import shorten
@@ -30,10 +31,10 @@ def axis_of_column(
     axis.set_label_text(shorten(name, _MOST_CHARACTERS), parse_math=False)
     if categories is None:
         return
-    labels = [shorten(categories[int(code)], 16) for code in grid]
-    long = axis.axis_name == "x" and sum(map(len, labels)) > 50
-    slanted = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if long else {}
-    axis.set_ticks(places(grid, categories), labels, parse_math=False, **slanted)
+    labels = [shorten(categories[int(code)], 24) for code in grid]
+    long = isinstance(axis, XAxis) and sum(map(len, labels)) > 50
+    slanted: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    axis.set_ticks(places(grid, categories), labels, parse_math=False, **(slanted if long else {}))
 
 
 def places(grid: np.ndarray, categories: Sequence[str] | None) -> np.ndarray:

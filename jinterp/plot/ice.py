@@ -26,7 +26,7 @@ def ice(result: Ice, *, ax: Axes | None = None) -> Axes:
     ylabel = "output, less its first value" if result.centred else "output"
     ax = column_axes(ax, result.column_name, result.grid, result.categories, ylabel)
     at = places(result.grid, result.categories)
-    opacity = min(1.0, max(0.05, 12 / len(result.curves)))
+    opacity = min(1.0, max(0.1, 25 / len(result.curves)))
     rug(ax, result.deciles)
     for number, curve in enumerate(result.curves):
         label = f"{len(result.curves)} rows" if number == 0 else None

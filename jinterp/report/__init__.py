@@ -2,3 +2,4 @@
 
 from jinterp.report.html import writable_folder as writable_folder
 from jinterp.report.html import write_report as write_report
+from jinterp.report.tables import write_table_report as write_table_report

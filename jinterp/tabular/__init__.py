@@ -3,8 +3,14 @@
 from jinterp.tabular.ale import Ale as Ale
 from jinterp.tabular.ale import ale as ale
 from jinterp.tabular.correlated_columns import correlated_columns as correlated_columns
+from jinterp.tabular.drop_column_importance import drop_column_importance as drop_column_importance
 from jinterp.tabular.ice import Ice as Ice
 from jinterp.tabular.ice import ice as ice
+from jinterp.tabular.interaction_strength import Interactions as Interactions
+from jinterp.tabular.interaction_strength import interaction_strength as interaction_strength
+from jinterp.tabular.oob_importance import Fits as Fits
+from jinterp.tabular.oob_importance import bootstrap as bootstrap
+from jinterp.tabular.oob_importance import oob_importance as oob_importance
 from jinterp.tabular.partial_dependence import PartialDependence as PartialDependence
 from jinterp.tabular.partial_dependence import partial_dependence as partial_dependence
 from jinterp.tabular.permutation_importance import Importance as Importance

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Array
 
 from jinterp import _check
-from jinterp._types import ApplyFn, Params, Score, Target
+from jinterp._trace import held_here
+from jinterp._types import ApplyFn, EitherArray, Params, Score, Target
 from jinterp.attribution._question import Question, ask, first_output
 from jinterp.stream import memory
 from jinterp.stream.cut import Call, Cut, RowsFn, is_sharded, run_fitting, usual_cut
@@ -111,9 +112,10 @@ def number_at(static: Any, params: Params, rows: Any, point: Any) -> Array:
     return score(apply_fn(params, jnp.where(mask[None, :], values[None, :], x)), target)
 
 
-def are_finite(outputs: Array, ds: Table) -> None:
+def are_finite(outputs: EitherArray, ds: Table) -> None:
     """The model's outputs are numbers, or an error that says which cells may be the cause."""
-    num_bad = int(_num_not_finite(outputs))
+    outputs = held_here(outputs).reshape(len(outputs), -1)
+    num_bad = int((~np.isfinite(outputs).all(axis=1)).sum())
     if not num_bad:
         return
     missing = missing_cells(ds)
@@ -129,11 +131,6 @@ def are_finite(outputs: Array, ds: Table) -> None:
         "cell is missing; expected finite outputs. Look at the parameters and at how the columns "
         "are scaled."
     )
-
-
-@jax.jit
-def _num_not_finite(outputs: Array) -> Array:
-    return (~jnp.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)).sum()
 
 
 @jax.jit

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jinterp import _functions
-from jinterp._trace import eval_shape, warn
+from jinterp._trace import eval_shape, held_here, warn
 from jinterp.attribution._question import Question
 from jinterp.tabular._passes import (
     are_finite,
@@ -79,13 +79,17 @@ def scored(question: Question, score: Any, ds: Table) -> Scored:
             "jinterp.tabular.accuracy or jinterp.tabular.r2."
         )
     _functions.warn_if_made_anew("score", score)
-    targets = targets_of(ds)
-    if jnp.issubdtype(targets.dtype, jnp.integer) and (targets == targets.flat[0]).all():
+    return Scored(question, score, ds, jnp.asarray(targets_of(ds)))
+
+
+def warn_of_one_class(ds: Table) -> None:
+    """Tell that all rows have one class."""
+    targets = held_here(targets_of(ds))
+    if targets.dtype.kind in "iu" and (targets == targets.flat[0]).all():
         warn(
             f"all targets are {targets.flat[0]}: a score of one class tells little of the model. "
             "Give rows of every class."
         )
-    return Scored(question, score, ds, jnp.asarray(targets))
 
 
 @functools.partial(jax.jit, static_argnames="score")
@@ -105,6 +109,14 @@ def _is_scalar(scored: Scored, outputs: Array) -> None:
             f"`score` ({name}) cannot be traced ({type(error).__name__}); expected a function of "
             "JAX arrays. A metric of scikit-learn is written with jax.numpy in a line or two, as "
             "jinterp.tabular.accuracy is."
+        ) from error
+    except TypeError as error:
+        if scored.weights is None:
+            raise
+        raise ValueError(
+            f"`score` ({name}) failed when it was given weights ({error}); expected "
+            "score(outputs, targets, weights), with a weight for each row, as those of "
+            "jinterp.tabular take it."
         ) from error
     shape = getattr(found, "shape", None)
     if shape != () or not jnp.issubdtype(found.dtype, jnp.number):

@@ -137,17 +137,17 @@ def numbers_on_grid(
     mask = np.isin(np.arange(ds.x.shape[1]), numbers)
     left = len(values)
     for part in in_parts(len(values), 8 * question.num_examples):
-        found = numbers_at(question, np.broadcast_to(mask, wide.shape)[part], wide[part])
-        are_finite(jnp.asarray(found), ds)
+        found = numbers_at(question, ds, np.broadcast_to(mask, wide.shape)[part], wide[part])
         yield found[:, :left]
         left -= len(part)
 
 
-def numbers_at(question: Question, masks: np.ndarray, values: np.ndarray) -> np.ndarray:
+def numbers_at(question: Question, ds: Table, masks: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The output of every row with the columns of each mask set to values, `[rows, points]`."""
     apply_fn, score, params, x, target = question
     points = (jnp.asarray(masks), jnp.asarray(values))
     found: Array = at_points(number_at, (apply_fn, score), params, (x, target), points)
+    are_finite(found, ds)
     return np.asarray(found, np.float64)
 
 

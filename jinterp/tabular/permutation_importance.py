@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -11,7 +12,7 @@ from jinterp import _check
 from jinterp._types import ApplyFn, Params
 from jinterp.tabular._groups import Features, features_of
 from jinterp.tabular._passes import asked, rows_in_order
-from jinterp.tabular._scored import Scored, scored
+from jinterp.tabular._scored import Scored, scored, warn_of_one_class
 from jinterp.tabular.remarks import remarks, warn_of_columns
 from jinterp.tabular.table import Table, table
 
@@ -96,6 +97,7 @@ def permutation_importance(
     `permutation_importance`.
     """
     ds = table(ds)
+    warn_of_one_class(ds)
     _check.at_least_one("num_repeats", num_repeats, 5)
     _check.is_key(key)
     features = features_of(ds, groups)
@@ -119,9 +121,19 @@ def falls_of(
     """How much the score falls with each feature shuffled, `[features, repeats]`."""
     columns = []
     for each in jax.random.split(key, num_repeats):
-        others = rows_in_order(of_model.question.x, jax.random.permutation(each, len(ds.x)))
+        others = rows_in_order(of_model.question.x, _order(each, len(ds.x), of_model.weights))
         columns.append(of_model.with_features_of(others, features.masks))
     return baseline_score - np.stack(columns, axis=1)
+
+
+def _order(key: Array, num_rows: int, weights: Array | None) -> Array:
+    """The rows in another order; those that do not count stay where they are."""
+    if weights is None:
+        return jax.random.permutation(key, num_rows)
+    counted = np.flatnonzero(weights)
+    order = np.arange(num_rows)
+    order[counted] = counted[np.argsort(np.asarray(jax.random.uniform(key, (num_rows,)))[counted])]
+    return jnp.asarray(order)
 
 
 def importance_of(
