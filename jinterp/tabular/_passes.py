@@ -1,6 +1,7 @@
 """A model asked again with some cells changed, cut to the machine."""
 
 import dataclasses
+import functools
 from collections.abc import Hashable
 from typing import Any
 
@@ -18,8 +19,8 @@ from jinterp.stream.cut import Call, Cut, RowsFn, is_sharded, run_fitting, usual
 from jinterp.tabular.remarks import missing_cells
 from jinterp.tabular.table import Table
 
-# 85,350 rows of 30 columns through 64 and 64 units, on 2 cores: programs of 1,024 to 40,000 rows
-# take 25 to 40 ms in all. An accelerator wants larger ones.
+# 85,350 rows of 30 columns through 64 and 64 units, on 2 cores, ms with programs of 1,200, 3,000,
+# 6,000, 9,000, 16,384 and 32,768 rows: 45, 37, 35, 36, 39, 49. An accelerator wants larger ones.
 _ROWS = {"cpu": 16_384}
 _ACCELERATOR_ROWS = 262_144
 
@@ -53,8 +54,12 @@ def asked_of_number(
     return ask(apply_fn, params, ds.x, target, score, differentiable=False)
 
 
-def at_points(fn: RowsFn, static: Hashable, params: Params, rows: Any, points: Any = None) -> Any:
+def at_points(
+    fn: RowsFn, static: Hashable, params: Params, rows: Any, points: Any = None, width: int = 1
+) -> Any:
     """`fn(static, params, rows, point)` for all rows at every point, `[rows, points, ...]`.
+
+    In blocks of rows, so that no second copy of a long table is held.
 
     Args:
         fn: a function of a module; its result for a row must not depend on the others.
@@ -62,28 +67,51 @@ def at_points(fn: RowsFn, static: Hashable, params: Params, rows: Any, points: A
         params: parameters.
         rows: a pytree of arrays `[rows, ...]`.
         points: a pytree of arrays `[points, ...]`; None is one point, None.
+        width: how many rows `fn` makes of each.
     """
     rows, params = jax.tree.map(jnp.asarray, (rows, params))
-    usual = usual_cut(Call(fn, static, "stack"), params, rows, points, None)
-    return run_fitting(usual if is_sharded((params, rows)) else _of_tables(usual))
+    num_rows = len(jax.tree.leaves(rows)[0])
+    size = _even(num_rows, most_rows())
+    if size == num_rows or is_sharded((params, rows)):
+        return _at_points(Call(fn, static, "stack"), params, rows, points, width)
+    blocks = []
+    for start in range(0, num_rows, size):
+        first = min(start, num_rows - size)  # the last block begins among rows already done
+        block = _block(rows, first, size)
+        found = _at_points(Call(fn, static, "stack"), params, block, points, width)
+        blocks.append(found[start - first :])
+    return jnp.concatenate(blocks)
 
 
-def _of_tables(cut: Cut) -> Cut:
+def _at_points(call: Call, params: Params, rows: Any, points: Any, width: int) -> Any:
+    usual = usual_cut(call, params, rows, points, None)
+    return run_fitting(usual if is_sharded((params, rows)) else _of_tables(usual, width))
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def _block(rows: Any, first: Any, size: int) -> Any:
+    return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, size), rows)
+
+
+def _of_tables(cut: Cut, width: int) -> Cut:
     """Programs of thousands of rows, one after the other: XLA shares out their products itself."""
-    device = jax.devices()[0]
-    most = _ROWS.get(device.platform, _ACCELERATOR_ROWS)
-    size = _even(cut.num_examples, most)
-    chunk = _even(cut.num_points, max(1, most // size))
-    return dataclasses.replace(cut, slice_size=size, chunk=chunk, num_lanes=1)
+    chunk = _even(cut.num_points, max(1, most_rows() // (width * cut.num_examples)))
+    return dataclasses.replace(cut, slice_size=cut.num_examples, chunk=chunk, num_lanes=1)
 
 
-def in_parts(num_points: int, bytes_per_point: int) -> list[np.ndarray]:
+def most_rows() -> int:
+    """Rows that one program computes."""
+    return _ROWS.get(jax.devices()[0].platform, _ACCELERATOR_ROWS)
+
+
+def in_parts(num_points: int, bytes_per_point: int, most: int | None = None) -> list[np.ndarray]:
     """Numbers of points in parts of one size whose results fit the memory budget together.
 
-    The last part is filled up with its last point.
+    Of at most `most` points; the last part is filled up with its last point.
     """
     budget = memory.rounded_budget(jax.devices()[0], of_all=False)
-    size = _even(num_points, max(1, budget // max(1, bytes_per_point)))
+    most = min(most or num_points, budget // max(1, bytes_per_point))
+    size = _even(num_points, max(1, most))
     starts = range(0, num_points, size)
     return [np.minimum(np.arange(start, start + size), num_points - 1) for start in starts]
 
@@ -93,10 +121,20 @@ def _even(total: int, most: int) -> int:
     return -(-total // num_parts)
 
 
-def outputs_changed(apply_fn: Any, params: Params, rows: Any, mask: Array) -> Array:
-    """The outputs with the columns of `mask` taken from other rows: for `at_points`."""
-    x, others = rows
-    return apply_fn(params, jnp.where(mask[None, :], others, x))
+def outputs_shuffled(apply_fn: Any, params: Params, rows: Any, number: Array) -> Array:
+    """The outputs `[rows, masks, ...]` with the columns of each mask in one of some orders.
+
+    For `at_points`, whose points are the orders, so that rows are gathered once for all masks.
+    """
+    params, whole, masks = params
+    x, orders = rows
+    # Else XLA:CPU gathers anew for every mask, as a part of the selection.
+    others = jax.lax.optimization_barrier(whole[orders[:, number]])
+
+    def one(mask: Array) -> Array:
+        return apply_fn(params, jnp.where(mask[None, :], others, x))
+
+    return jnp.moveaxis(jax.vmap(one)(masks), 0, 1)
 
 
 def outputs_as_they_are(apply_fn: Any, params: Params, x: Array, point: None) -> Array:
@@ -131,9 +169,3 @@ def are_finite(outputs: EitherArray, ds: Table) -> None:
         "cell is missing; expected finite outputs. Look at the parameters and at how the columns "
         "are scaled."
     )
-
-
-@jax.jit
-def rows_in_order(x: Array, order: Array) -> Array:
-    """The rows in another order."""
-    return x[order]

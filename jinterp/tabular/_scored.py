@@ -16,8 +16,9 @@ from jinterp.tabular._passes import (
     are_finite,
     at_points,
     in_parts,
+    most_rows,
     outputs_as_they_are,
-    outputs_changed,
+    outputs_shuffled,
 )
 from jinterp.tabular.table import Table, targets_of
 
@@ -45,7 +46,7 @@ class Scored(NamedTuple):
         outputs = at_points(outputs_as_they_are, apply_fn, params, x)
         are_finite(outputs[:, 0], self.table)
         _is_scalar(self, outputs[:, 0])
-        found = float(self.of_outputs(outputs)[0])
+        found = float(self.of_outputs(outputs[:, :, None])[0, 0])
         if not np.isfinite(found):
             raise ValueError(
                 f"`score` ({_functions.name_of(self.score)}) is {found} for the rows as they are; "
@@ -53,22 +54,29 @@ class Scored(NamedTuple):
             )
         return found
 
-    def with_features_of(self, others: Array, masks: np.ndarray) -> np.ndarray:
-        """The score with the columns of each mask taken from other rows, `[masks]`."""
+    def shuffled(self, orders: Array, masks: np.ndarray) -> np.ndarray:
+        """The score with the columns of each mask in each order of the rows, `[orders, masks]`."""
         apply_fn, _, params, x, _ = self.question
         shape = eval_shape(apply_fn, params, x)
-        found = [
-            self.of_outputs(
-                at_points(outputs_changed, apply_fn, params, (x, others), jnp.asarray(masks[part]))
-            )
-            # The outputs, and what the score makes of them.
-            for part in in_parts(len(masks), 3 * shape.size * shape.dtype.itemsize)
-        ]
-        return np.concatenate(found)[: len(masks)].astype(np.float64)
+        num_bytes = 3 * shape.size * shape.dtype.itemsize  # and what the score makes of outputs
+        most = max(1, 2 * most_rows() // len(x))
+        of_masks = in_parts(len(masks), num_bytes, most)
+        of_orders = in_parts(len(orders), num_bytes * len(of_masks[0]))
+        found: list[list[Array]] = []
+        for some in of_orders:
+            rows, numbers = (x, orders[some].T), jnp.arange(len(some))
+            found.append([])
+            for part in of_masks:
+                jax.block_until_ready(found)  # of one part at a time the outputs are held
+                of_part = params, x, jnp.asarray(masks[part])
+                outputs = at_points(outputs_shuffled, apply_fn, of_part, rows, numbers, len(part))
+                found[-1].append(self.of_outputs(outputs))
+        scores = np.concatenate([np.concatenate(parts, axis=1) for parts in found])
+        return scores[: len(orders), : len(masks)].astype(np.float64)
 
-    def of_outputs(self, outputs: Array) -> np.ndarray:
-        """The scores of `[rows, points, ...]`."""
-        return np.asarray(_scores(self.score, outputs, self.targets, self.weights))
+    def of_outputs(self, outputs: Array) -> Array:
+        """The scores of `[rows, orders, masks, ...]`."""
+        return _scores(self.score, outputs, self.targets, self.weights)
 
 
 def scored(question: Question, score: Any, ds: Table) -> Scored:
@@ -95,7 +103,11 @@ def warn_of_one_class(ds: Table) -> None:
 @functools.partial(jax.jit, static_argnames="score")
 def _scores(score: Any, outputs: Array, targets: Array, weights: Array | None) -> Array:
     given = (targets,) if weights is None else (targets, weights)
-    return jax.vmap(lambda each: score(each, *given), in_axes=1)(outputs)
+
+    def one(outputs: Array) -> Array:
+        return score(outputs, *given)
+
+    return jax.vmap(jax.vmap(one, in_axes=1), in_axes=1)(outputs)
 
 
 def _is_scalar(scored: Scored, outputs: Array) -> None:

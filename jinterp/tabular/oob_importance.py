@@ -113,7 +113,7 @@ def oob_importance(
     ...     return x @ params
     >>> x = jax.random.normal(jax.random.key(0), (999, 2))
     >>> ds = x, x @ jnp.array([3.0, 1.0])
-    >>> fits = bootstrap(fit, ds, num_members=4, key=jax.random.key(1))
+    >>> fits = bootstrap(fit, ds, num_members=9, key=jax.random.key(1))
     >>> found = oob_importance(
     ...     fits, apply_fn, ds, score=jinterp.tabular.r2, key=jax.random.key(2)
     ... )

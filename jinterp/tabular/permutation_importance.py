@@ -1,5 +1,6 @@
 """How much worse the score gets when a column is shuffled."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from jaxtyping import Array
 from jinterp import _check
 from jinterp._types import ApplyFn, Params
 from jinterp.tabular._groups import Features, features_of
-from jinterp.tabular._passes import asked, rows_in_order
+from jinterp.tabular._passes import asked
 from jinterp.tabular._scored import Scored, scored, warn_of_one_class
 from jinterp.tabular.remarks import remarks, warn_of_columns
 from jinterp.tabular.table import Table, table
@@ -119,21 +120,25 @@ def falls_of(
     key: Array,
 ) -> np.ndarray:
     """How much the score falls with each feature shuffled, `[features, repeats]`."""
-    columns = []
-    for each in jax.random.split(key, num_repeats):
-        others = rows_in_order(of_model.question.x, _order(each, len(ds.x), of_model.weights))
-        columns.append(of_model.with_features_of(others, features.masks))
-    return baseline_score - np.stack(columns, axis=1)
+    orders = _orders(jax.random.split(key, num_repeats), len(ds.x))
+    if of_model.weights is not None:
+        orders = _of_counted(np.array(orders), np.flatnonzero(of_model.weights))
+    return baseline_score - of_model.shuffled(orders, features.masks).T
 
 
-def _order(key: Array, num_rows: int, weights: Array | None) -> Array:
-    """The rows in another order; those that do not count stay where they are."""
-    if weights is None:
-        return jax.random.permutation(key, num_rows)
-    counted = np.flatnonzero(weights)
-    order = np.arange(num_rows)
-    order[counted] = counted[np.argsort(np.asarray(jax.random.uniform(key, (num_rows,)))[counted])]
-    return jnp.asarray(order)
+@functools.partial(jax.jit, static_argnames="num_rows")
+def _orders(keys: Array, num_rows: int) -> Array:
+    """`[repeats, rows]`."""
+    return jax.vmap(lambda key: jax.random.permutation(key, num_rows))(keys)
+
+
+def _of_counted(orders: np.ndarray, counted: np.ndarray) -> Array:
+    """The orders among the rows that count; the others stay where they are."""
+    for order in orders:
+        places = order[np.isin(order, counted)]
+        order[:] = np.arange(len(order))
+        order[counted] = places
+    return jnp.asarray(orders)
 
 
 def importance_of(

@@ -8,7 +8,7 @@ from jinterp._trace import held_here, warn
 from jinterp.tabular._columns import listed
 from jinterp.tabular.table import Table, table
 
-_FIRST_ROWS = 512  # by which columns that are no duplicates are told apart
+_FIRST_ROWS = 128  # by which columns that are no duplicates are told apart
 
 
 class Remarks(NamedTuple):
