@@ -3,7 +3,7 @@
 import base64
 import datetime
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,7 +73,7 @@ def write_table_report(
     """
     folder = writable_folder(out)
     figures = _figures(importance, effects, interactions, pair, max_vars)
-    pictures = {name: plot.png(axes.figure) for name, axes in figures.items()}
+    pictures = {name: plot.png(axes.figure) for name, axes in figures}
     for name, png in pictures.items():
         (folder / f"{name}.png").write_bytes(png)
     page = _template().render(
@@ -104,16 +104,16 @@ def _figures(
     interactions: Interactions | None,
     pair: PartialDependence | None,
     max_vars: int,
-) -> dict[str, Any]:
-    axes: dict[str, Any] = {"importance": plot.importances(importance, max_vars=max_vars)}
+) -> Iterator[tuple[str, Any]]:
+    """One after the other, so that each is closed before the next is drawn."""
+    yield "importance", plot.importances(importance, max_vars=max_vars)
     for number, effect in enumerate(effects):
-        axes[f"partial_dependence_{number}"] = plot.partial_dependence(effect.partial_dependence)
+        yield f"partial_dependence_{number}", plot.partial_dependence(effect.partial_dependence)
         if effect.ale is not None:
-            axes[f"ale_{number}"] = plot.ale(effect.ale)
+            yield f"ale_{number}", plot.ale(effect.ale)
     if interactions is not None and pair is not None:
-        axes["interactions"] = plot.interactions(interactions)
-        axes["pair"] = plot.partial_dependence(pair)
-    return axes
+        yield "interactions", plot.interactions(interactions)
+        yield "pair", plot.partial_dependence(pair)
 
 
 def _template() -> jinja2.Template:

@@ -118,7 +118,7 @@ def oob_importance(
     ...     fits, apply_fn, ds, score=jinterp.tabular.r2, key=jax.random.key(2)
     ... )
     >>> print(found.mean.round(1))
-    [1.8 0.2]
+    [1.7 0.2]
 
     Source: Breiman (2001), Random Forests, section 10, with a score in place of the votes.
     """
