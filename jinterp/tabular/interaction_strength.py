@@ -1,6 +1,5 @@
 """How far two columns act together: Friedman's H."""
 
-import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -95,17 +94,17 @@ def interaction_strength(
     rows = np.sort(order[:num_rows])
     some = ds._replace(x=held_here(ds.x)[rows])
     question = asked_of_number(apply_fn, params, some, target, score)
-    num_columns = ds.x.shape[1]
-    pairs = list(itertools.combinations(chosen, 2))
-    subsets: list[Sequence[int]] = [[], *([each] for each in chosen), *pairs]
-    masks = np.zeros((len(subsets) + len(chosen), num_columns), bool)
-    for number, subset in enumerate(subsets):
-        masks[number, list(subset)] = True
-    masks[len(subsets) :] = ~masks[1 : 1 + len(chosen)]
-    masks[0] = True  # the rows as they are
-    means = _partial_dependences(question, some, masks)
+    means = _partial_dependences(question, some, _masks(chosen, ds.x.shape[1]))
     names = tuple(ds.column_names[each] for each in chosen)
     return Interactions(names, *_statistics(means, len(chosen)), rows)
+
+
+def _masks(chosen: list[int], num_columns: int) -> np.ndarray:
+    """All columns, each one, each pair, and all but each one: `[subsets, columns]`."""
+    single = np.eye(num_columns, dtype=bool)[chosen]
+    first, second = np.triu_indices(len(chosen), 1)
+    whole = np.ones((1, num_columns), bool)
+    return np.concatenate([whole, single, single[first] | single[second], ~single])
 
 
 def _chosen(ds: Any, columns: Sequence[str | int] | None) -> list[int]:
@@ -122,14 +121,13 @@ def _chosen(ds: Any, columns: Sequence[str | int] | None) -> list[int]:
 def _partial_dependences(question: Question, ds: Any, masks: np.ndarray) -> np.ndarray:
     """The mean output with the columns of each mask as in each row, `[masks, rows]`."""
     num_rows, num_columns = ds.x.shape
-    points = [(mask, row) for mask in range(len(masks)) for row in range(num_rows)]
-    numbers = np.array(points)
+    num_points = len(masks) * num_rows
     found = []
-    for part in in_parts(len(points), 8 * num_rows + 5 * num_columns):
-        of_mask, of_row = numbers[part].T
+    for part in in_parts(num_points, 8 * num_rows + 5 * num_columns):
+        of_mask, of_row = np.divmod(part, num_rows)
         outputs = numbers_at(question, ds, masks[of_mask], ds.x[of_row])
         found.append(outputs.mean(axis=0))
-    return np.concatenate(found)[: len(points)].reshape(len(masks), num_rows)
+    return np.concatenate(found)[:num_points].reshape(len(masks), num_rows)
 
 
 def _statistics(means: np.ndarray, num_columns: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -229,6 +229,28 @@ def test_bad_input_gets_a_named_error(change: dict, message: str) -> None:
         )
 
 
+def test_a_model_that_mixes_rows_is_an_error() -> None:
+    def mixes(params, x):
+        return two_classes(params, x - x.mean(axis=0, keepdims=True))
+
+    x = independent(20, 2) + np.arange(20, dtype=np.float32)[:, None]
+    with pytest.raises(ValueError, match="`apply_fn` mixes the examples of a batch"):
+        jinterp.permutation_importance(
+            mixes, np.ones(2, np.float32), (x, (x[:, 0] > 9).astype(int)), score=accuracy, key=KEY
+        )
+
+
+def test_more_rows_than_a_program_takes_change_nothing(monkeypatch) -> None:
+    from jinterp.tabular import _passes
+
+    x, weights = independent(101, 3), np.float32([3, -2, 0])
+    ask = {"score": r2, "num_repeats": 2, "key": KEY}
+    whole = jinterp.permutation_importance(linear, weights, (x, x @ weights), **ask)
+    monkeypatch.setitem(_passes._ROWS, "cpu", 30)
+    parts = jinterp.permutation_importance(linear, weights, (x, x @ weights), **ask)
+    np.testing.assert_allclose(parts.per_repeat, whole.per_repeat, atol=1e-6)
+
+
 def test_no_targets_are_an_error() -> None:
     x = independent(20, 2)
     with pytest.raises(ValueError, match="`ds` has no targets, and the score needs them"):
