@@ -44,9 +44,10 @@ class Scored(NamedTuple):
         """The score of the rows as they are, or a named error."""
         apply_fn, _, params, x, _ = self.question
         outputs = at_points(outputs_as_they_are, apply_fn, params, x)
-        are_finite(outputs[:, 0], self.table)
-        _is_scalar(self, outputs[:, 0])
-        found = float(self.of_outputs(outputs[:, :, None])[0, 0])
+        on_host = held_here(outputs)[:, 0]
+        are_finite(on_host, self.table)
+        _is_scalar(self, on_host)
+        found = float(_score(self.score, outputs, self.targets, self.weights))
         if not np.isfinite(found):
             raise ValueError(
                 f"`score` ({_functions.name_of(self.score)}) is {found} for the rows as they are; "
@@ -54,7 +55,7 @@ class Scored(NamedTuple):
             )
         return found
 
-    def shuffled(self, orders: Array, masks: np.ndarray) -> np.ndarray:
+    def shuffled(self, orders: np.ndarray, masks: np.ndarray) -> np.ndarray:
         """The score with the columns of each mask in each order of the rows, `[orders, masks]`."""
         apply_fn, _, params, x, _ = self.question
         shape = eval_shape(apply_fn, params, x)
@@ -64,7 +65,7 @@ class Scored(NamedTuple):
         of_orders = in_parts(len(orders), num_bytes * len(of_masks[0]))
         found: list[list[Array]] = []
         for some in of_orders:
-            rows, numbers = (x, orders[some].T), jnp.arange(len(some))
+            rows, numbers = (x, jnp.asarray(orders[some].T)), jnp.asarray(np.arange(len(some)))
             found.append([])
             for part in of_masks:
                 jax.block_until_ready(found)  # of one part at a time the outputs are held
@@ -77,6 +78,12 @@ class Scored(NamedTuple):
     def of_outputs(self, outputs: Array) -> Array:
         """The scores of `[rows, orders, masks, ...]`."""
         return _scores(self.score, outputs, self.targets, self.weights)
+
+
+@functools.partial(jax.jit, static_argnames="score")
+def _score(score: Any, outputs: Array, targets: Array, weights: Array | None) -> Array:
+    """Of outputs `[rows, 1, ...]`."""
+    return score(outputs[:, 0], *((targets,) if weights is None else (targets, weights)))
 
 
 def scored(question: Question, score: Any, ds: Table) -> Scored:
@@ -110,7 +117,7 @@ def _scores(score: Any, outputs: Array, targets: Array, weights: Array | None) -
     return jax.vmap(jax.vmap(one, in_axes=1), in_axes=1)(outputs)
 
 
-def _is_scalar(scored: Scored, outputs: Array) -> None:
+def _is_scalar(scored: Scored, outputs: np.ndarray) -> None:
     """A score is one number of all rows, or a named error."""
     name = _functions.name_of(scored.score)
     given = (scored.targets,) if scored.weights is None else (scored.targets, scored.weights)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -120,25 +119,25 @@ def falls_of(
     key: Array,
 ) -> np.ndarray:
     """How much the score falls with each feature shuffled, `[features, repeats]`."""
-    orders = _orders(jax.random.split(key, num_repeats), len(ds.x))
+    orders = np.array(_orders(key, num_repeats, len(ds.x)))
     if of_model.weights is not None:
-        orders = _of_counted(np.array(orders), np.flatnonzero(of_model.weights))
+        orders = _of_counted(orders, np.flatnonzero(of_model.weights))
     return baseline_score - of_model.shuffled(orders, features.masks).T
 
 
-@functools.partial(jax.jit, static_argnames="num_rows")
-def _orders(keys: Array, num_rows: int) -> Array:
+@functools.partial(jax.jit, static_argnames=("num_repeats", "num_rows"))
+def _orders(key: Array, num_repeats: int, num_rows: int) -> Array:
     """`[repeats, rows]`."""
-    return jax.vmap(lambda key: jax.random.permutation(key, num_rows))(keys)
+    keys = jax.random.split(key, num_repeats)
+    return jax.vmap(lambda each: jax.random.permutation(each, num_rows))(keys)
 
 
-def _of_counted(orders: np.ndarray, counted: np.ndarray) -> Array:
+def _of_counted(orders: np.ndarray, counted: np.ndarray) -> np.ndarray:
     """The orders among the rows that count; the others stay where they are."""
-    for order in orders:
-        places = order[np.isin(order, counted)]
-        order[:] = np.arange(len(order))
-        order[counted] = places
-    return jnp.asarray(orders)
+    found = np.tile(np.arange(orders.shape[1], dtype=orders.dtype), (len(orders), 1))
+    for order, mixed in zip(orders, found, strict=True):
+        mixed[counted] = order[np.isin(order, counted)]
+    return found
 
 
 def importance_of(
