@@ -145,7 +145,7 @@ class TabularInterpretation:
         self, columns: Any, *, num_points: int | None = None, ax: Any = None
     ) -> Any:
         """The partial dependence as a curve, or a map of 20 by 20 points."""
-        usual = 100 if isinstance(columns, str | int) or len(columns) == 1 else _MAP_POINTS
+        usual = 100 if np.size(columns) == 1 else _MAP_POINTS
         result = self.partial_dependence(columns, num_points=num_points or usual)
         return plot.partial_dependence(result, ax=ax)
 

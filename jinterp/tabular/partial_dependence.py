@@ -114,7 +114,7 @@ def partial_dependence(
 
 def columns_of(ds: Table, columns: Any) -> list[Column]:
     """One column or two, or a named error."""
-    names: list[Any] = [columns] if isinstance(columns, str | int) else list(columns)
+    names: list[Any] = [columns] if np.ndim(columns) == 0 else list(columns)
     if len(names) not in (1, 2):
         raise ValueError(f"`columns` are {names}; expected one column, or two for a map.")
     found = [column_of(ds, name) for name in names]
