@@ -6,6 +6,7 @@ from jinterp.model import Model as Model
 from jinterp.model import from_linen as from_linen
 from jinterp.model import from_nnx as from_nnx
 from jinterp.model import from_exported as from_exported
+from jinterp.model import from_numpy as from_numpy
 from jinterp.model import export_model as export_model
 from jinterp.model import layers as layers
 from jinterp.model import activations as activations
@@ -94,7 +95,21 @@ from jinterp.attribution import normalize as normalize
 from jinterp.attribution import explain_dataset as explain_dataset
 from jinterp.attribution import read_explanations as read_explanations
 
+# Tables: features as columns.
+from jinterp import tabular as tabular
+from jinterp.tabular import table as table
+from jinterp.tabular import permutation_importance as permutation_importance
+from jinterp.tabular import drop_column_importance as drop_column_importance
+from jinterp.tabular import bootstrap as bootstrap
+from jinterp.tabular import oob_importance as oob_importance
+from jinterp.tabular import correlated_columns as correlated_columns
+from jinterp.tabular import partial_dependence as partial_dependence
+from jinterp.tabular import ice as ice
+from jinterp.tabular import ale as ale
+from jinterp.tabular import interaction_strength as interaction_strength
+
 # One pass kept, and its pictures.
 from jinterp import plot as plot
 from jinterp.interpretation import ClassificationInterpretation as ClassificationInterpretation
 from jinterp.interpretation import SegmentationInterpretation as SegmentationInterpretation
+from jinterp.interpretation import TabularInterpretation as TabularInterpretation

@@ -23,6 +23,7 @@ ROOMS = (
     "stream",
     "evaluate",
     "attribution",
+    "tabular",
     "plot",
     "report",
     "interpretation",

@@ -34,16 +34,17 @@ def cli() -> None:
     type=click.Choice(list(demonstration.TASKS)),
     default="classification",
     show_default=True,
-    help="Digits with flipped labels, or drawn shapes with wrong label maps.",
+    help="Digits with flipped labels, drawn shapes with wrong label maps, or a table.",
 )
 @click.option("--out", default="jinterp-demo", show_default=True, help="Folder to write to.")
 def demo(task: str, out: str) -> None:
-    """Train a small network on data with wrong labels, and find them.
+    """Train a small network on data at hand, and say where it fails or what it reads.
 
     Needs no network connection and about half a minute.
     """
     writable_folder(out)
-    result = demonstration.TASKS[task](out, say=click.echo)
+    run: Any = demonstration.TASKS[task]
+    result = run(out, say=click.echo)
     click.echo(f"Report: {result.report}")
 
 

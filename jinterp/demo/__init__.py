@@ -8,5 +8,8 @@ from jinterp.demo.segmentation import preprocess_shapes as preprocess_shapes
 from jinterp.demo.segmentation import run_segmentation as run_segmentation
 from jinterp.demo.segmentation import shapes as shapes
 from jinterp.demo.segmentation import train_unet as train_unet
+from jinterp.demo.tabular import breast_cancer as breast_cancer
+from jinterp.demo.tabular import run_tables as run_tables
+from jinterp.demo.tabular import train_table as train_table
 
-TASKS = {"classification": run, "segmentation": run_segmentation}
+TASKS = {"classification": run, "segmentation": run_segmentation, "tabular": run_tables}

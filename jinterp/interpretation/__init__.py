@@ -6,3 +6,4 @@ from jinterp.interpretation.classification import (
 from jinterp.interpretation.segmentation import (
     SegmentationInterpretation as SegmentationInterpretation,
 )
+from jinterp.interpretation.tabular import TabularInterpretation as TabularInterpretation

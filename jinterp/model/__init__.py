@@ -5,6 +5,7 @@ from jinterp.model.adapt import from_linen as from_linen
 from jinterp.model.adapt import from_nnx as from_nnx
 from jinterp.model.export_model import export_model as export_model
 from jinterp.model.exported import from_exported as from_exported
+from jinterp.model.from_numpy import from_numpy as from_numpy
 from jinterp.model.layers import Layer as Layer
 from jinterp.model.layers import layers as layers
 from jinterp.model.region import pixel as pixel

@@ -1,13 +1,18 @@
 """Pictures of what the other rooms found; the only room that imports matplotlib."""
 
+from jinterp.plot.ale import ale as ale
 from jinterp.plot.attribution import attribution as attribution
 from jinterp.plot.attribution_grid import attribution_grid as attribution_grid
 from jinterp.plot.class_attributions import class_attributions as class_attributions
 from jinterp.plot.class_scores import class_scores as class_scores
 from jinterp.plot.confusion_matrix import confusion_matrix as confusion_matrix
+from jinterp.plot.ice import ice as ice
+from jinterp.plot.importances import importances as importances
+from jinterp.plot.interactions import interactions as interactions
 from jinterp.plot.label_maps import label_maps as label_maps
 from jinterp.plot.most_confused import most_confused as most_confused
 from jinterp.plot.multi_losses import multi_losses as multi_losses
+from jinterp.plot.partial_dependence import partial_dependence as partial_dependence
 from jinterp.plot.png import png as png
 from jinterp.plot.reliability import reliability as reliability
 from jinterp.plot.results import results as results

@@ -48,7 +48,7 @@ def write_report(
     return write_page(
         out,
         "classification.html.jinja",
-        _figures(evaluation, images, explanations),
+        _figures(evaluation, images, explanations).items(),
         title=title,
         notes=notes,
         e=evaluation,

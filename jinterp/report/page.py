@@ -3,7 +3,7 @@
 import base64
 import datetime
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from jinterp import plot
 def write_page(
     out: str | os.PathLike[str],
     template: str,
-    figures: Mapping[str, Any],
+    figures: Iterable[tuple[str, Any]],
     *,
     title: str,
     notes: Sequence[str],
@@ -28,7 +28,8 @@ def write_page(
     Args:
         out: the folder to write to; it is made if need be.
         template: the name of a template of this room.
-        figures: by the name under which the template shows them; they are closed.
+        figures: each with the name under which the template shows it; each is closed before the
+            next is asked for.
         title: the heading.
         notes: sentences to show below it.
         **context: what else the template reads.
@@ -41,7 +42,7 @@ def write_page(
         OSError: the folder cannot be written to.
     """
     folder = writable_folder(out)
-    pictures = {name: plot.png(figure) for name, figure in figures.items()}
+    pictures = {name: plot.png(figure) for name, figure in figures}
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("jinterp.report", "."),
         autoescape=True,

@@ -39,7 +39,7 @@ def write_segmentation_report(
     return write_page(
         out,
         "segmentation.html.jinja",
-        figures,
+        figures.items(),
         title=title,
         notes=notes,
         e=evaluation,

@@ -1,0 +1,25 @@
+"""Tables: which columns matter, and how."""
+
+from jinterp.tabular.ale import Ale as Ale
+from jinterp.tabular.ale import ale as ale
+from jinterp.tabular.correlated_columns import correlated_columns as correlated_columns
+from jinterp.tabular.drop_column_importance import drop_column_importance as drop_column_importance
+from jinterp.tabular.ice import Ice as Ice
+from jinterp.tabular.ice import ice as ice
+from jinterp.tabular.interaction_strength import Interactions as Interactions
+from jinterp.tabular.interaction_strength import interaction_strength as interaction_strength
+from jinterp.tabular.oob_importance import Fits as Fits
+from jinterp.tabular.oob_importance import bootstrap as bootstrap
+from jinterp.tabular.oob_importance import oob_importance as oob_importance
+from jinterp.tabular.partial_dependence import PartialDependence as PartialDependence
+from jinterp.tabular.partial_dependence import partial_dependence as partial_dependence
+from jinterp.tabular.permutation_importance import Importance as Importance
+from jinterp.tabular.permutation_importance import permutation_importance as permutation_importance
+from jinterp.tabular.remarks import Remarks as Remarks
+from jinterp.tabular.remarks import remarks as remarks
+from jinterp.tabular.scores import accuracy as accuracy
+from jinterp.tabular.scores import negative_cross_entropy as negative_cross_entropy
+from jinterp.tabular.scores import negative_mean_squared_error as negative_mean_squared_error
+from jinterp.tabular.scores import r2 as r2
+from jinterp.tabular.table import Table as Table
+from jinterp.tabular.table import table as table

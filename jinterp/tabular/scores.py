@@ -1,0 +1,108 @@
+"""How good the outputs of a whole dataset are: one number, larger is better."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jinterp.model.score import at_least_float32
+
+Weights = Float[Array, " rows"] | None
+
+
+def accuracy(outputs: Array, targets: Array, weights: Weights = None) -> Array:
+    """The share of rows whose largest output is the target: from 0 to 1.
+
+    Args:
+        outputs: `[rows, classes]`.
+        targets: integer classes `[rows]`.
+        weights: `[rows]` not negative; None weighs all rows alike.
+
+    >>> import jax.numpy as jnp
+    >>> float(accuracy(jnp.eye(2), jnp.array([0, 0])))
+    0.5
+    """
+    _classes(outputs, targets, "accuracy")
+    right = (outputs.argmax(axis=1) == targets).astype(at_least_float32(outputs).dtype)
+    return _mean(right, weights)
+
+
+def negative_cross_entropy(outputs: Array, targets: Array, weights: Weights = None) -> Array:
+    """The mean log-probability of the target, log p_t: in nats, at most 0.
+
+    Args:
+        outputs: logits `[rows, classes]`.
+        targets: integer classes `[rows]`.
+        weights: `[rows]` not negative; None weighs all rows alike.
+
+    >>> import jax.numpy as jnp
+    >>> print(negative_cross_entropy(jnp.zeros((1, 4)), jnp.array([2])).round(4))
+    -1.3863
+    """
+    _classes(outputs, targets, "negative_cross_entropy")
+    log_probabilities = jax.nn.log_softmax(at_least_float32(outputs))
+    of_target = jnp.take_along_axis(log_probabilities, targets[:, None], axis=1)[:, 0]
+    return _mean(of_target, weights)
+
+
+def r2(outputs: Array, targets: Array, weights: Weights = None) -> Array:
+    """The share of variance explained, 1 − Σ (y − f)² / Σ (y − ȳ)²: at most 1.
+
+    NaN where the targets are all the same.
+
+    Args:
+        outputs: `[rows]` or `[rows, 1]`.
+        targets: `[rows]` or `[rows, 1]`.
+        weights: `[rows]` not negative; None weighs all rows alike.
+
+    >>> import jax.numpy as jnp
+    >>> float(r2(jnp.array([1.0, 2.0]), jnp.array([1.0, 3.0])))
+    0.5
+    """
+    outputs, targets = _numbers(outputs, targets, "r2")
+    centred = targets - _mean(targets, weights)
+    return 1 - _mean((targets - outputs) ** 2, weights) / _mean(centred**2, weights)
+
+
+def negative_mean_squared_error(outputs: Array, targets: Array, weights: Weights = None) -> Array:
+    """The mean of −(y − f)²: at most 0.
+
+    Args:
+        outputs: `[rows]` or `[rows, 1]`.
+        targets: `[rows]` or `[rows, 1]`.
+        weights: `[rows]` not negative; None weighs all rows alike.
+
+    >>> import jax.numpy as jnp
+    >>> float(negative_mean_squared_error(jnp.array([1.0, 2.0]), jnp.array([1.0, 4.0])))
+    -2.0
+    """
+    outputs, targets = _numbers(outputs, targets, "negative_mean_squared_error")
+    return -_mean((targets - outputs) ** 2, weights)
+
+
+def _mean(values: Array, weights: Weights) -> Array:
+    if weights is None:
+        return values.mean()
+    weights = weights.astype(values.dtype)
+    return (weights * values).sum() / weights.sum()
+
+
+def _classes(outputs: Array, targets: Array, name: str) -> None:
+    if outputs.ndim != 2 or targets.ndim != 1 or not jnp.issubdtype(targets.dtype, jnp.integer):
+        raise ValueError(
+            f"`{name}` was given outputs {list(outputs.shape)} and targets {targets.dtype}"
+            f"{list(targets.shape)}; expected [rows, classes] and integers [rows]. For a "
+            "regression use jinterp.tabular.r2."
+        )
+
+
+def _numbers(outputs: Array, targets: Array, name: str) -> tuple[Array, Array]:
+    """Both as floats `[rows]`."""
+    size = len(targets)
+    if outputs.size != size or targets.size != size:
+        raise ValueError(
+            f"`{name}` was given outputs {list(outputs.shape)} and targets {list(targets.shape)}; "
+            "expected one number a row, [rows] or [rows, 1]. For classes use "
+            "jinterp.tabular.accuracy."
+        )
+    outputs = at_least_float32(outputs).reshape(size)
+    return outputs, targets.reshape(size).astype(outputs.dtype)
