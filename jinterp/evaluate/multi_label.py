@@ -165,7 +165,9 @@ def _label_counts() -> Reducer:
     def value(batch: Batch, logits: Array) -> Array:
         actual, predicted, valid = _sets(batch, logits)
         cells = 2 * actual.astype(jnp.int32) + predicted.astype(jnp.int32)
-        is_in = (cells[..., None] == jnp.arange(4)[None, None]) & valid[:, None, None]
+        is_in = (cells[..., None] == jnp.arange(4, dtype=jnp.int32)[None, None]) & valid[
+            :, None, None
+        ]
         return is_in.astype(jnp.uint32).reshape(*cells.shape, 2, 2)
 
     return total(value)

@@ -131,8 +131,9 @@ def image_scores() -> Collect:
         counted, losses = pixels.confusion, pixels.losses
         dtype = losses.dtype
         zero = jnp.zeros((), dtype)
-        num = counted.sum(axis=(1, 2), dtype=jnp.uint32).astype(jnp.int32)
-        actual, predicted = counted.sum(2), counted[:, :, :-1].sum(1)
+        actual = counted.sum(2, dtype=jnp.uint32)
+        predicted = counted[:, :, :-1].sum(1, dtype=jnp.uint32)
+        num = actual.sum(1, dtype=jnp.uint32).astype(jnp.int32)
         right = jnp.diagonal(counted[:, :, :-1], axis1=1, axis2=2)
         union = actual + predicted - right
         ious = right.astype(dtype) / jnp.maximum(union, jnp.uint32(1)).astype(dtype)

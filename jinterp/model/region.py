@@ -112,7 +112,8 @@ def _places(place: tuple[int, ...], shape: tuple[int, ...]) -> Array:
     inside = [-size <= at < size for at, size in zip(place, space, strict=False)]
     if len(place) != len(space) or not all(inside):
         raise ValueError(f"`place` is {place}; expected a pixel of {space}.")
-    return jnp.broadcast_to(jnp.array(place, jnp.int32) % jnp.array(space), (shape[0], len(space)))
+    from_start = [at % size for at, size in zip(place, space, strict=True)]
+    return jnp.broadcast_to(jnp.array(from_start, jnp.int32), (shape[0], len(space)))
 
 
 def _over_mask(logits: Array, weights: Array) -> Array:

@@ -193,3 +193,13 @@ def test_what_a_region_needs() -> None:
         jinterp.gradient(dense, PARAMS, X, score=jinterp.region())
     with pytest.raises(ValueError, match=r"Use jinterp\.logit"):
         jinterp.gradient(REDUCED[dense], PARAMS, X, TARGET, score=jinterp.region(MASK))
+
+
+@pytest.mark.parametrize("score", [jinterp.region(MASK), jinterp.pixel(1, -2), jinterp.region()])
+def test_in_float64(score: Any) -> None:
+    values = jinterp.gradient(dense, PARAMS, X, TARGET, score=score)
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda leaf: leaf.astype(np.float64), PARAMS)
+        found = jinterp.gradient(dense, wide, X.astype(np.float64), TARGET, score=score)
+    assert found.dtype == np.float64
+    assert_close(values, found)

@@ -3,6 +3,7 @@
 import warnings
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from sklearn import metrics
@@ -90,3 +91,10 @@ def test_logits_that_are_not_finite() -> None:
 def test_bad_input(y: Any, keywords: dict[str, Any], error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         evaluated(y=y, **keywords)
+
+
+def test_in_float64() -> None:
+    with jax.enable_x64(True):
+        found = evaluated(LOGITS.astype(np.float64), Y.astype(np.int64))
+    np.testing.assert_array_equal(found.confusion_matrices, evaluated().confusion_matrices)
+    assert found.examples.losses.dtype == np.float64

@@ -3,6 +3,7 @@
 import warnings
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -102,3 +103,11 @@ def test_bad_input(y: Any, keywords: dict[str, Any], message: str) -> None:
 def test_classification_says_where_to_go_with_numbers() -> None:
     with pytest.raises(TypeError, match=r"jinterp\.evaluate_regression for numbers"):
         jinterp.evaluate(linear, W, (X, Y[:, 0]))
+
+
+def test_in_float64() -> None:
+    with jax.enable_x64(True):
+        found = jinterp.evaluate_regression(linear, W.astype(float), (X.astype(float), Y))
+    expected = metrics.r2_score(Y, X @ W, multioutput="raw_values")
+    np.testing.assert_allclose(found.r2, expected, rtol=1e-5)
+    assert found.residuals.outputs.dtype == np.float64

@@ -1,6 +1,7 @@
 """Label maps, against loops in float64, scikit-learn and scipy's distances."""
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from sklearn import metrics
 import jinterp
 from jinterp.evaluate import SegmentationEvaluation
 from jinterp.stream import total
+from tests import faults
 from tests.problems import count_compiles
 
 IGNORED = 255
@@ -322,3 +324,44 @@ def test_nothing_is_compiled_again() -> None:
     with count_compiles() as counter:
         evaluated(x, labels)
     assert counter.compiled == 0
+
+
+def test_a_pass_that_was_stopped_goes_on(tmp_path: Path) -> None:
+    x, labels = problem()
+    whole = evaluated(x, labels)
+
+    class Stops:
+        def __len__(self) -> int:
+            return len(x)
+
+        def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+            if index == stop:
+                raise faults.Crash
+            return x[index], labels[index]
+
+    def run() -> SegmentationEvaluation:
+        ds = jinterp.batches(Stops(), 2)
+        saved = {"checkpoint_dir": tmp_path, "checkpoint_every": 1}
+        return jinterp.evaluate_segmentation(apply_fn, 1.0, ds, ignore_index=IGNORED, **saved)
+
+    stop = 5
+    with pytest.raises(faults.Crash):
+        run()
+    stop = -1
+    found = run()
+    np.testing.assert_array_equal(found.confusion_matrix, whole.confusion_matrix)
+    np.testing.assert_array_equal(found.boundary_f1, whole.boundary_f1)
+    np.testing.assert_allclose(found.images.losses, whole.images.losses, rtol=1e-6)
+
+
+def test_float64_and_half_precision() -> None:
+    x, labels = problem()
+    whole = evaluated(x, labels)
+    half = evaluated(x.astype(jnp.bfloat16), labels)
+    np.testing.assert_allclose(half.images.losses, whole.images.losses, rtol=0.02)
+    assert half.images.losses.dtype == np.float32
+    with jax.enable_x64(True):
+        double = evaluated(x.astype(np.float64), labels)
+    assert double.images.losses.dtype == np.float64
+    np.testing.assert_array_equal(double.confusion_matrix, whole.confusion_matrix)
+    np.testing.assert_allclose(double.images.losses, whole.images.losses, rtol=1e-5)
