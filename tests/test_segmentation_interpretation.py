@@ -73,6 +73,11 @@ def test_maps_of_wrong_labels() -> None:
         jinterp.pixel_maps(apply_fn, 1.0, X[:2], labels)
 
 
+def test_maps_need_a_label_map_for_each_image() -> None:
+    with pytest.raises(ValueError, match="for 3 images; expected a label map for each"):
+        jinterp.pixel_maps(apply_fn, 1.0, X[:3], LABELS[:1], ignore_index=IGNORED)
+
+
 def test_rows_worst_first(kept: jinterp.SegmentationInterpretation) -> None:
     figure = kept.plot_top_losses(2)
     top = kept.top_losses(2)

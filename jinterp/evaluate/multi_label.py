@@ -204,7 +204,7 @@ def _summary(cells: np.ndarray, rows: LabelSets, k: int, names: list[str]) -> Mu
             "among the top losses, and count as wrong in every label.",
             stacklevel=3,
         )
-    found, actual, predicted = cells[:, 1, 1], cells[:, 1].sum(1), cells[:, :, 1].sum(1)
+    found, actual, predicted = cells[:, 1, 1], rows.targets.sum(0), cells[:, :, 1].sum(1)
     wrong = (rows.targets != rows.predictions) | ~rows.valid[:, None]
     order = order_of_losses(rows.losses, rows.indices)[: min(k, len(rows.indices))]
     return MultiLabelEvaluation(
@@ -216,7 +216,7 @@ def _summary(cells: np.ndarray, rows: LabelSets, k: int, names: list[str]) -> Mu
         precision=ratio(found, predicted),
         recall=ratio(found, actual),
         f1=ratio(2 * found, actual + predicted),
-        support=rows.targets.sum(0),
+        support=actual,
         subset_accuracy=float((~wrong).all(1).mean()),
         hamming_loss=float(wrong.mean()),
         mean_loss=float(rows.losses.mean(dtype=np.float64)),

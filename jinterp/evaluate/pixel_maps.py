@@ -66,8 +66,13 @@ def pixel_maps(
     """
     x, targets = jax.tree.map(jnp.asarray, x), np.asarray(targets)
     task = Segmentation(ignore_index)
-    logits = _check.outputs_of(apply_fn, params, x)
-    task.check_outputs(logits, _check.num_examples(x))
+    logits, num = _check.outputs_of(apply_fn, params, x), _check.num_examples(x)
+    task.check_outputs(logits, num)
+    if targets.shape[:1] != (num,):
+        raise ValueError(
+            f"`targets` have the shape {targets.shape} for {num} images; expected a label map for "
+            "each."
+        )
     task.check_targets(targets, logits)
     task.check_values(targets, logits, 0, 1)
     static = (apply_fn, ignore_index, loss_fn)

@@ -166,8 +166,8 @@ def confidence_counts(num_bins: int) -> Reducer:
 def confidence_sums(num_bins: int) -> Reducer:
     """The mean over the images of `[bins + 1]` sums over pixels.
 
-    First Σ (confidence − the centre of its bin), small numbers whose sum float32 holds; last
-    Σ_c (p_c − y_c)².
+    First Σ (confidence − the centre of its bin), small numbers, added up by rows of the image so
+    that float32 holds their sum; last Σ_c (p_c − y_c)².
     """
 
     def value(batch: Batch, pixels: Pixels) -> Array:
@@ -177,7 +177,9 @@ def confidence_sums(num_bins: int) -> Reducer:
         centres = (which.astype(confidences.dtype) + 0.5) / num_bins
         zero = jnp.zeros((), confidences.dtype)
         shifts = jnp.where(valid, confidences - centres, zero)
-        sums = _by_image(which, valid, num_bins, shifts)
+        rows = (-1, *which.shape[2:]) if which.ndim > 2 else which.shape
+        sums = _by_image(which.reshape(rows), valid.reshape(rows), num_bins, shifts.reshape(rows))
+        sums = sums.reshape(len(which), -1, num_bins).sum(1)
         brier = _over_space(jnp.where(valid, pixels.brier_scores, zero))
         return jnp.concatenate([sums, brier[:, None]], axis=1)
 
@@ -192,9 +194,8 @@ def boundary_counts(width: int | float) -> Reducer:
 
     def value(batch: Batch, pixels: Pixels) -> Array:
         classes = pixels.confusion.shape[1]
-        valid = pixels.valid & (pixels.predicted >= 0)
-        of_labels = _on_boundary(pixels.targets, valid)
-        of_prediction = _on_boundary(pixels.predicted, valid)
+        of_labels = _on_boundary(pixels.targets, pixels.valid)
+        of_prediction = _on_boundary(pixels.predicted, pixels.valid & (pixels.predicted >= 0))
         counted = [
             _matched(pixels.targets, of_labels, pixels.predicted, of_prediction, classes, width),
             _matched(pixels.predicted, of_prediction, pixels.targets, of_labels, classes, width),

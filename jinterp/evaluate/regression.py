@@ -132,7 +132,7 @@ def evaluate_regression(
         params: its parameters.
         ds: anything that `batches` takes, with as many numbers an example.
         k: how many top losses; all, where the dataset has fewer.
-        loss_fn: `loss_fn(outputs, targets) -> [batch]`.
+        loss_fn: `loss_fn(outputs, targets) -> [batch]`, given targets in the shape of outputs.
         output_names: names of the outputs; None numbers them.
         mesh: the devices to cut batches over.
         progress: show a progress bar; None shows one for a long pass in a terminal.
@@ -185,11 +185,12 @@ def residual_rows(loss_fn: LossFn) -> Collect:
 
     def rows(batch: Batch, outputs: Array) -> Residuals:
         outputs, num = at_least_float32(outputs), len(batch.mask)
+        targets = batch.targets.reshape(outputs.shape)  # else [batch] against [batch, 1] spreads
         return Residuals(
             batch.indices,
-            batch.targets.reshape(num, -1).astype(outputs.dtype),
+            targets.reshape(num, -1).astype(outputs.dtype),
             outputs.reshape(num, -1),
-            per_example(loss_fn, outputs, batch.targets),
+            per_example(loss_fn, outputs, targets),
             finite_inputs(batch.x, num),
         )
 
@@ -211,7 +212,8 @@ def _summary(rows: Residuals, k: int, names: list[str]) -> RegressionEvaluation:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of no example with finite outputs
         squares = (residuals**2).mean(0)
-        spread = targets.var(0)
+        is_constant = (targets == targets[:1]).all(0)  # whose variance is rounding, and not 0
+        spread = np.where(is_constant, 0, targets.var(0))
         return RegressionEvaluation(
             num_examples=len(rows.indices),
             num_unpredicted=num_unpredicted,

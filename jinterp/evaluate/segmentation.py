@@ -56,7 +56,8 @@ class SegmentationEvaluation(NamedTuple):
         mean_boundary_f1: the mean of `boundary_f1`.
         mean_loss: the mean over all labelled pixels, NaN if one is.
         class_names: `[classes]`.
-        confusion_matrix: `[classes, classes]` pixels, rows actual.
+        confusion_matrix: `[classes, classes]` pixels, rows actual, without those that have no
+            prediction; the numbers below count them as wrong.
         per_class_accuracy: `[classes]`, the share of a class's pixels that is right.
         ious: `[classes]`, intersection over union.
         dices: `[classes]`, twice the intersection over the sum.
@@ -160,7 +161,12 @@ def evaluate_segmentation(
     """
     _check.at_least_one("k", k)
     _check.at_least_one("num_bins", num_bins, 15)
-    if not boundary_width >= 0:
+    if ignore_index is not None and not isinstance(ignore_index, int | np.integer):
+        raise TypeError(
+            f"`ignore_index` is {ignore_index!r}; expected the integer of the labels that count "
+            "for nothing, such as 255, or None."
+        )
+    if not 0 <= boundary_width < np.inf:
         raise ValueError(f"`boundary_width` is {boundary_width}; expected pixels, such as 2.")
     _functions.warn_if_made_anew("loss_fn", loss_fn)
     num_names = None if class_names is None else len(_check.names(class_names))

@@ -33,6 +33,7 @@ from jinterp.tabular import (
     table,
 )
 from jinterp.tabular.permutation_importance import order_of
+from jinterp.tabular.table import column_number
 
 _MAP_POINTS = 20
 _NUM_CURVES = 200
@@ -120,11 +121,12 @@ class TabularInterpretation:
         """The names of the k most important columns; those of a group count each."""
         at_least_one("k", k, 6)
         names = self.dataset.column_names
+        groups = {str(name): members for name, members in self.groups.items()}
         found: list[str] = []
         for number in order_of(self.importance):
             name = self.importance.names[number]
-            members = self.groups.get(name, [name])
-            found += [names[each] if isinstance(each, int) else each for each in members]
+            members = groups.get(name, [name])
+            found += [names[column_number(self.dataset, each)] for each in members]
         return found[:k]
 
     def plot_importance(self, *, max_vars: int = 20, ax: Any = None) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jinterp._functions import name_of
+from jinterp._trace import warn
 from jinterp._types import Inputs, Params
 from jinterp.model.adapt import Model
 from jinterp.model.batchable import Leaves, transformable
@@ -58,12 +59,17 @@ class _NumpyApply:
                 f"`predict` ({name}) returned the shape {found.shape} for 2 rows; expected [rows] "
                 "or [rows, outputs]."
             )
-        if _sums_to_one(found) != self.probabilities:
+        if self.probabilities and not _sums_to_one(found):
             raise ValueError(
-                f"`probabilities` is {self.probabilities}, and the outputs of `predict` ({name}) "
-                f"for two rows of zeros are {found.tolist()}; expected rows "
-                f"{'from 0 to 1 that sum to 1' if self.probabilities else 'of logits'}. "
-                f"Pass probabilities={not self.probabilities}."
+                f"`probabilities` is True, and the outputs of `predict` ({name}) for two rows of "
+                f"zeros are {found.tolist()}; expected rows from 0 to 1 that sum to 1. Pass "
+                "probabilities=False."
+            )
+        if _sums_to_one(found) and not self.probabilities:
+            warn(
+                f"the outputs of `predict` ({name}) for two rows of zeros are {found.tolist()}, "
+                "which look like probabilities and are taken as logits. If they are, pass "
+                "probabilities=True."
             )
         return found.shape[1:]
 
@@ -87,8 +93,8 @@ def from_numpy(predict: Callable[[Any], Any], *, probabilities: bool = False) ->
     Raises:
         TypeError: `predict` cannot be called; or, once the model is asked, its outputs are no
             floating-point numbers.
-        ValueError: once the model is asked, the outputs look like probabilities and
-            `probabilities` is False, or the reverse; or a gradient is asked for.
+        ValueError: once the model is asked, `probabilities` is True and the outputs are none; or
+            a gradient is asked for.
 
     >>> import jax.numpy as jnp, numpy as np
     >>> from sklearn.tree import DecisionTreeClassifier

@@ -1,6 +1,7 @@
 """Scores of outputs in space: a region, the pixels of a class, one pixel."""
 
 import dataclasses
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from jaxtyping import Array, Float
 
 from jinterp._trace import under_transform
 from jinterp._types import MapLogits, Target
-from jinterp.model.score import logit
+from jinterp.model.score import at_least_float32, logit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +86,7 @@ def pixel(*place: int) -> Region:
     >>> pixel(1)(jnp.array([[[1.0, 3.0], [2.0, 0.0]]]), 0).tolist()
     [2.0]
     """
-    return Region(_at_place, place)
+    return Region(_at_place, tuple(map(operator.index, place)))
 
 
 def _masks(mask: Any, shape: tuple[int, ...]) -> Array:
@@ -98,6 +99,8 @@ def _masks(mask: Any, shape: tuple[int, ...]) -> Array:
         )
     weights = jnp.broadcast_to(mask.astype(jnp.float32), (batch_size, *space))
     total = weights.reshape(batch_size, -1).sum(1)
+    if not under_transform(mask) and (np.asarray(weights) < 0).any():
+        raise ValueError("`mask` has negative weights; expected bools, or weights from 0 on.")
     if not under_transform(mask) and not (np.asarray(total) > 0).all():
         raise ValueError(
             f"`mask` is empty for example {int(np.argmin(np.asarray(total) > 0))}; expected at "
@@ -117,12 +120,13 @@ def _places(place: tuple[int, ...], shape: tuple[int, ...]) -> Array:
 
 
 def _over_mask(logits: Array, weights: Array) -> Array:
+    logits = at_least_float32(logits)
     weighted = logits * weights[..., None].astype(logits.dtype)
     return weighted.sum(tuple(range(1, logits.ndim - 1)))
 
 
 def _over_predicted(logits: Array, rows: None) -> Array:
-    space = tuple(range(1, logits.ndim - 1))
+    logits, space = at_least_float32(logits), tuple(range(1, logits.ndim - 1))
     classes = jnp.arange(logits.shape[-1]).reshape(*[1] * (logits.ndim - 1), -1)
     chosen = (logits.argmax(-1)[..., None] == classes).astype(logits.dtype)
     number = jnp.maximum(chosen.sum(space), jnp.ones((), logits.dtype))

@@ -222,14 +222,14 @@ def _chosen_size(run: Run, some: Block, num_examples: int | None, lanes: int) ->
     budget = memory.rounded_budget(_device(run), of_all=placement.num_processes > 1)
     # Processes have parts and memory of their own, and must cut the same batches.
     num_examples = num_examples if placement.num_processes == 1 else None
+    logits = run.abstract(some, placement.num_shards)[1]
     example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), some)
     fixed = run._replace(params=abstract((run.params, example)))
-    key = fixed, num_examples, lanes, budget, settings()
-    if key not in _sizes:
-        if len(_sizes) >= _MOST_SIZES:
-            _sizes.clear()
-        logits = run.abstract(some, placement.num_shards)[1]
-        _sizes[key] = choose_batch_size(
+    shardings = tuple(getattr(leaf, "sharding", None) for leaf in jax.tree.leaves(run.params))
+    key = fixed, shardings, num_examples, lanes, budget, settings()
+    size = _sizes.get(key)
+    if size is None:
+        size = choose_batch_size(
             functools.partial(run.lower, some),
             _device(run),
             budget=budget,
@@ -238,7 +238,10 @@ def _chosen_size(run: Run, some: Block, num_examples: int | None, lanes: int) ->
             num_examples=num_examples,
             output_bytes=logits.size * logits.dtype.itemsize // placement.num_shards,
         )
-    return _sizes[key]
+        if len(_sizes) >= _MOST_SIZES:
+            _sizes.clear()
+        _sizes[key] = size
+    return size
 
 
 _sizes: dict[Any, int] = {}

@@ -114,7 +114,7 @@ def _of_objects(name: str, values: list[Any]) -> tuple[np.ndarray, tuple[str, ..
             f"the column {name!r} mixes {', '.join(sorted(kind.__name__ for kind in kinds))}; "
             "expected values of one kind. Turn all of them into strings or into numbers."
         )
-    return _codes(values, sorted(set(present)))
+    return _codes(values, [False, True] if kinds == {bool} else sorted(set(present)))
 
 
 def _codes(values: list[Any], categories: list[Any]) -> tuple[np.ndarray, tuple[str, ...]]:

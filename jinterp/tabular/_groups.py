@@ -28,11 +28,12 @@ def features_of(ds: Table, groups: Mapping[str, Sequence[Any]] | None) -> Featur
     masks: dict[str, np.ndarray] = {}
     for name, members in _checked(groups or {}).items():
         columns = [column_number(ds, member) for member in members]
-        twice = [ds.column_names[n] for n in columns if n in owners]
+        owner = next((owners[n] for n in columns if n in owners), name)
+        twice = [n for n in columns if n in owners or columns.count(n) > 1]
         if twice:
             raise ValueError(
-                f"`groups` has {listed(twice)} in {owners[columns[0]]!r} and in {name!r}; expected "
-                "each column in one group at most."
+                f"`groups` has {listed([ds.column_names[n] for n in dict.fromkeys(twice)])} in "
+                f"{owner!r} and in {name!r}; expected each column once, in one group at most."
             )
         owners |= dict.fromkeys(columns, str(name))
         masks[str(name)] = np.isin(np.arange(num_columns), columns)

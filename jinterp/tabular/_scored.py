@@ -73,7 +73,22 @@ class Scored(NamedTuple):
                 outputs = at_points(outputs_shuffled, apply_fn, of_part, rows, numbers, len(part))
                 found[-1].append(self.of_outputs(outputs))
         scores = np.concatenate([np.concatenate(parts, axis=1) for parts in found])
-        return scores[: len(orders), : len(masks)].astype(np.float64)
+        scores = scores[: len(orders), : len(masks)].astype(np.float64)
+        self.stay_finite(scores, masks)
+        return scores
+
+    def stay_finite(self, scores: np.ndarray, masks: np.ndarray) -> None:
+        """The model says something of every shuffled row, or a named error."""
+        wrong = ~np.isfinite(scores).all(axis=0)
+        if wrong.any():
+            columns = np.flatnonzero(masks[wrong.argmax()])
+            names = ", ".join(self.table.column_names[n] for n in columns)
+            raise ValueError(
+                f"with {names} shuffled, outputs of the model or their score are NaN or infinite, "
+                "which they are not for the rows as they are; expected a model that takes rows "
+                "that do not occur. Clip what it divides by or takes the logarithm of, or shuffle "
+                "columns that belong together in one of `groups`."
+            )
 
     def of_outputs(self, outputs: Array) -> Array:
         """The scores of `[rows, orders, masks, ...]`."""
@@ -112,7 +127,9 @@ def _scores(score: Any, outputs: Array, targets: Array, weights: Array | None) -
     given = (targets,) if weights is None else (targets, weights)
 
     def one(outputs: Array) -> Array:
-        return score(outputs, *given)
+        found = score(outputs, *given)
+        is_finite = jnp.isfinite(outputs).all()
+        return jnp.where(is_finite, found, jnp.array(jnp.nan, found.dtype))
 
     return jax.vmap(jax.vmap(one, in_axes=1), in_axes=1)(outputs)
 

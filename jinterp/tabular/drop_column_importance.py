@@ -10,6 +10,7 @@ from jaxtyping import Array
 
 from jinterp import _check
 from jinterp._types import ApplyFn
+from jinterp.model.score import at_least_float32
 from jinterp.tabular._groups import features_of
 from jinterp.tabular._passes import asked
 from jinterp.tabular._scored import scored, warn_of_one_class
@@ -76,7 +77,8 @@ def drop_column_importance(
     _check.at_least_one("num_repeats", num_repeats, 1)
     _check.is_key(key)
     features = features_of(ds, groups)
-    means = jnp.nanmean(jnp.asarray(ds.x), axis=0)
+    x = jnp.asarray(ds.x)
+    means = jnp.nanmean(at_least_float32(x), axis=0).astype(x.dtype)
     masks = np.concatenate([np.zeros_like(features.masks[:1]), features.masks])
     found = []
     for each in jax.random.split(key, num_repeats):

@@ -16,7 +16,7 @@ from jinterp.tabular._passes import asked_of_number, in_parts
 from jinterp.tabular.partial_dependence import numbers_at
 from jinterp.tabular.table import column_number, table
 
-_NOISE = 100  # times the rounding of the largest output: less is no effect
+_NOISE = 4  # times the rounding of the largest output: less is no effect
 
 
 class Interactions(NamedTuple):

@@ -22,7 +22,9 @@ def accuracy(outputs: Array, targets: Array, weights: Weights = None) -> Array:
     0.5
     """
     _classes(outputs, targets, "accuracy")
-    right = (outputs.argmax(axis=1) == targets).astype(at_least_float32(outputs).dtype)
+    right = (outputs.argmax(axis=1).astype(jnp.int32) == targets.astype(jnp.int32)).astype(
+        at_least_float32(outputs).dtype
+    )
     return _mean(right, weights)
 
 
@@ -40,8 +42,12 @@ def negative_cross_entropy(outputs: Array, targets: Array, weights: Weights = No
     """
     _classes(outputs, targets, "negative_cross_entropy")
     log_probabilities = jax.nn.log_softmax(at_least_float32(outputs))
-    of_target = jnp.take_along_axis(log_probabilities, targets[:, None], axis=1)[:, 0]
-    return _mean(of_target, weights)
+    classes = targets.astype(jnp.int32)
+    classes = jnp.where(classes < 0, jnp.int32(outputs.shape[1]), classes)[:, None]
+    of_target = jnp.take_along_axis(
+        log_probabilities, classes, axis=1, mode="fill", fill_value=jnp.nan
+    )
+    return _mean(of_target[:, 0], weights)
 
 
 def r2(outputs: Array, targets: Array, weights: Weights = None) -> Array:
@@ -59,8 +65,13 @@ def r2(outputs: Array, targets: Array, weights: Weights = None) -> Array:
     0.5
     """
     outputs, targets = _numbers(outputs, targets, "r2")
-    centred = targets - _mean(targets, weights)
-    return 1 - _mean((targets - outputs) ** 2, weights) / _mean(centred**2, weights)
+    counted = jnp.ones(targets.shape, bool) if weights is None else weights > 0
+    infinity = jnp.array(jnp.inf, targets.dtype)
+    least, largest = jnp.where(counted, targets, infinity), jnp.where(counted, targets, -infinity)
+    is_constant = least.min() == largest.max()  # whose variance is rounding, and not 0
+    spread = _mean((targets - _mean(targets, weights)) ** 2, weights)
+    found = 1 - _mean((targets - outputs) ** 2, weights) / spread
+    return jnp.where(is_constant, jnp.array(jnp.nan, found.dtype), found)
 
 
 def negative_mean_squared_error(outputs: Array, targets: Array, weights: Weights = None) -> Array:
@@ -87,6 +98,11 @@ def _mean(values: Array, weights: Weights) -> Array:
 
 
 def _classes(outputs: Array, targets: Array, name: str) -> None:
+    if outputs.ndim == 2 and outputs.shape[1] == 1:
+        raise ValueError(
+            f"`{name}` was given one logit a row; expected one for each class. For a binary model "
+            "give the other class the logit 0: jnp.pad(outputs, ((0, 0), (1, 0)))."
+        )
     if outputs.ndim != 2 or targets.ndim != 1 or not jnp.issubdtype(targets.dtype, jnp.integer):
         raise ValueError(
             f"`{name}` was given outputs {list(outputs.shape)} and targets {targets.dtype}"

@@ -188,6 +188,14 @@ def test_regions_that_are_none(score: Any, message: str) -> None:
         jinterp.gradient(dense, PARAMS, X, TARGET, score=score)
 
 
+def test_negative_weights_and_half_precision() -> None:
+    with pytest.raises(ValueError, match="`mask` has negative weights"):
+        jinterp.gradient(dense, PARAMS, X, TARGET, score=jinterp.region(MASK - 0.5))
+    logits = jnp.full((1, 300, 300, 2), 3, jnp.float16)  # more pixels than float16 counts
+    for score in (jinterp.region(np.ones((300, 300), bool)), jinterp.region()):
+        np.testing.assert_allclose(score(logits, 0), 3, rtol=1e-3)
+
+
 def test_what_a_region_needs() -> None:
     with pytest.raises(ValueError, match="expected `target` to say which"):
         jinterp.gradient(dense, PARAMS, X, score=jinterp.region())

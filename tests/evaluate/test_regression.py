@@ -71,9 +71,21 @@ def test_outputs_that_are_not_finite() -> None:
 
 
 def test_targets_that_are_all_alike_have_no_r2() -> None:
-    found = jinterp.evaluate_regression(linear, W[:, 0], (X, np.full(50, 2.0, np.float32)))
+    found = jinterp.evaluate_regression(linear, W[:, 0], (X, np.full(50, 0.1, np.float32)))
     assert np.isnan(found.r2[0])
     assert found.root_mean_squared_errors[0] > 0
+
+
+@pytest.mark.parametrize("num", [4, 5, 64])
+def test_a_loss_of_ones_own_does_not_spread_targets(num: int) -> None:
+    """Outputs [batch, 1] less targets [batch] would be [batch, batch]."""
+
+    def absolute(outputs: Any, targets: Any) -> Any:
+        return jnp.abs(outputs - targets.astype(outputs.dtype))
+
+    x = np.arange(4.0 * num, dtype=np.float32).reshape(num, 4)
+    found = jinterp.evaluate_regression(column, W[:, 0], (x, x @ W[:, 0]), loss_fn=absolute)
+    np.testing.assert_allclose(found.residuals.losses, 0, atol=1e-4)
 
 
 def test_another_loss_and_integer_targets() -> None:

@@ -203,6 +203,28 @@ def test_pixels_that_are_not_finite_are_wrong_and_counted() -> None:
     assert found.pixel_accuracy == evaluated(clean, labels).pixel_accuracy
 
 
+def test_boundaries_under_pixels_without_a_prediction_are_missed() -> None:
+    labels = np.zeros((1, 16, 16), int)
+    labels[:, :, 8:] = 1
+    x = 5 * np.eye(2, dtype=np.float32)[labels]
+    x[:, 4:] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = evaluated(x, labels)
+    recall = (4 + 2) / 16  # the two rows below are within two pixels of what was found
+    np.testing.assert_allclose(found.boundary_f1, 2 * recall / (1 + recall))
+    np.testing.assert_allclose(found.ious, 0.25)
+
+
+def test_the_calibration_of_a_large_image() -> None:
+    """One confidence at all pixels, whose float32 sum one by one would be off."""
+    x = np.zeros((1, 1024, 1024, 2), np.float32)
+    x[..., 0] = 4
+    found = evaluated(x, np.zeros((1, 1024, 1024), np.uint8), num_bins=1, boundary_width=0)
+    wrong = 1 - 1 / (1 + np.exp(-4.0))
+    assert found.calibration.expected_calibration_error == pytest.approx(wrong, rel=1e-3)
+
+
 def test_an_image_without_labels_stands_in_no_top_losses() -> None:
     x, labels = problem()
     labels[3] = IGNORED
@@ -240,7 +262,12 @@ def test_a_mesh_gives_the_same() -> None:
     found = evaluated(x, labels, mesh=jax.make_mesh((2,), ("data",)))
     whole = evaluated(x, labels)
     np.testing.assert_array_equal(found.confusion_matrix, whole.confusion_matrix)
+    np.testing.assert_array_equal(found.boundary_f1, whole.boundary_f1)
+    np.testing.assert_array_equal(found.calibration.bins.counts, whole.calibration.bins.counts)
     np.testing.assert_allclose(found.images.losses, whole.images.losses, rtol=1e-6)
+    assert found.calibration.expected_calibration_error == pytest.approx(
+        whole.calibration.expected_calibration_error, rel=1e-5
+    )
     assert found.calibration.brier_score == pytest.approx(whole.calibration.brier_score, rel=1e-6)
 
 
@@ -297,6 +324,7 @@ X, LABELS = problem(num=2)
         (X[..., :1], LABELS * 0, {}, "one logit a pixel"),
         (X, LABELS, {"class_names": ["a"]}, "`class_names` has 1 names; expected 5"),
         (X, LABELS, {"boundary_width": -1}, "`boundary_width` is -1; expected pixels"),
+        (X, LABELS, {"boundary_width": np.inf}, "`boundary_width` is inf; expected pixels"),
         (X, LABELS, {"k": 0}, "`k` is 0"),
         (X, LABELS, {"loss_fn": lambda z, t: z.mean((1, 2, 3))}, "one loss for each pixel"),
     ],
@@ -306,6 +334,11 @@ def test_bad_input(x: Any, labels: Any, keywords: dict[str, Any], message: str) 
         warnings.simplefilter("ignore")
         with pytest.raises(ValueError, match=message):
             evaluated(x, labels, **{"ignore_index": IGNORED} | keywords)
+
+
+def test_an_ignored_label_that_is_no_integer(as_user: None) -> None:
+    with pytest.raises(TypeError, match="`ignore_index` is '255'; expected the integer"):
+        evaluated(X, LABELS, ignore_index="255")
 
 
 def test_labels_that_are_no_integers() -> None:

@@ -83,7 +83,7 @@ def ask(predict, **keywords) -> None:
 def test_outputs_that_no_one_can_read_are_named_errors(forest) -> None:
     with pytest.raises(TypeError, match=r"returned int64; expected floating-point outputs, not"):
         ask(forest.predict)
-    with pytest.raises(ValueError, match=r"`probabilities` is False.*Pass probabilities=True\."):
+    with pytest.warns(UserWarning, match=r"look like probabilities.* pass probabilities=True\."):
         ask(forest.predict_proba)
     with pytest.raises(ValueError, match=r"`probabilities` is True.*rows from 0 to 1 that sum to"):
         ask(lambda x: x, probabilities=True)
