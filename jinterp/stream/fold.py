@@ -222,7 +222,8 @@ def _chosen_size(run: Run, some: Block, num_examples: int | None, lanes: int) ->
     budget = memory.rounded_budget(_device(run), of_all=placement.num_processes > 1)
     # Processes have parts and memory of their own, and must cut the same batches.
     num_examples = num_examples if placement.num_processes == 1 else None
-    logits = run.abstract(some, placement.num_shards)[1]
+    num = len(some.targets)
+    logits = run.abstract(some, num)[1]
     example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), some)
     fixed = run._replace(params=abstract((run.params, example)))
     shardings = tuple(getattr(leaf, "sharding", None) for leaf in jax.tree.leaves(run.params))
@@ -236,7 +237,7 @@ def _chosen_size(run: Run, some: Block, num_examples: int | None, lanes: int) ->
             num_shards=placement.num_shards,
             num_lanes=lanes,
             num_examples=num_examples,
-            output_bytes=logits.size * logits.dtype.itemsize // placement.num_shards,
+            output_bytes=logits.size * logits.dtype.itemsize // num,
         )
         if len(_sizes) >= _MOST_SIZES:
             _sizes.clear()

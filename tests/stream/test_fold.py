@@ -172,8 +172,8 @@ def test_methods_and_adapters_do_not_warn() -> None:
             TypeError,
             r"returned a tuple of 2; expected one array.*\[0\]",
         ),
-        (lambda p, x: x[:, None], None, ValueError, r"logits of shape \(1, 1, 5\) for a batch"),
-        (lambda p, x: x.sum(), None, ValueError, r"logits of shape \(\) for a batch of 1;"),
+        (lambda p, x: x[:, None], None, ValueError, r"logits of shape \(12, 1, 5\) for a batch"),
+        (lambda p, x: x.sum(), None, ValueError, r"logits of shape \(\) for a batch of 12;"),
         (
             lambda p, x: x.argmax(1, keepdims=True),
             None,
