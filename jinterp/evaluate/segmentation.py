@@ -213,8 +213,7 @@ def _summary(
     num_unpredicted, num_bad_inputs = int(cells[:, -1].sum()), int(found["inputs"][0])
     warn_about_inputs(num_bad_inputs)
     _warn(num_unpredicted, num_pixels, images)
-    ious = ratio(right, actual + predicted - right)
-    dices = ratio(2 * right, actual + predicted)
+    ious, dices = _ious(right, actual, predicted), _dices(right, actual, predicted)
     boundary_f1 = _boundary_f1(found["boundaries"])
     labelled = images.rows(images.num_pixels > 0)
     return SegmentationEvaluation(
@@ -257,8 +256,8 @@ def per_class_accuracy(matrix: Matrix) -> OfClasses:
     >>> per_class_accuracy(np.array([[3, 1], [0, 2]])).tolist()
     [0.75, 1.0]
     """
-    matrix = _square(matrix)
-    return ratio(np.diagonal(matrix), matrix.sum(1))
+    right, actual, _ = _totals(matrix)
+    return ratio(right, actual)
 
 
 def intersection_over_union(matrix: Matrix) -> OfClasses:
@@ -274,9 +273,7 @@ def intersection_over_union(matrix: Matrix) -> OfClasses:
     >>> intersection_over_union(np.array([[3, 1], [0, 2]])).round(3).tolist()
     [0.75, 0.667]
     """
-    matrix = _square(matrix)
-    right = np.diagonal(matrix)
-    return ratio(right, matrix.sum(1) + matrix.sum(0) - right)
+    return _ious(*_totals(matrix))
 
 
 def dice(matrix: Matrix) -> OfClasses:
@@ -292,8 +289,7 @@ def dice(matrix: Matrix) -> OfClasses:
     >>> dice(np.array([[3, 1], [0, 2]])).round(3).tolist()
     [0.857, 0.8]
     """
-    matrix = _square(matrix)
-    return ratio(2 * np.diagonal(matrix), matrix.sum(1) + matrix.sum(0))
+    return _dices(*_totals(matrix))
 
 
 def top_images(images: ImageScores, k: int, *, largest: bool = True) -> ImageScores:
@@ -342,11 +338,20 @@ def _mean(values: np.ndarray) -> float:
     return float(known.mean()) if len(known) else float("nan")
 
 
-def _square(matrix: Matrix) -> np.ndarray:
+def _ious(right: np.ndarray, actual: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    return ratio(right, actual + predicted - right)
+
+
+def _dices(right: np.ndarray, actual: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    return ratio(2 * right, actual + predicted)
+
+
+def _totals(matrix: Matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each class what is right, what occurs and what is predicted."""
     matrix = np.asarray(jax.device_get(matrix))
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(
             f"`matrix` has the shape {matrix.shape}; expected a confusion matrix [classes, "
             "classes]."
         )
-    return matrix
+    return np.diagonal(matrix), matrix.sum(1), matrix.sum(0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jinterp
-from tests.laws.explainers import CASES, DISCOVERED, PARAMS, Case, X, assert_close, every
+from tests.laws.explainers import CASES, PARAMS, Case, X, assert_close, every
 from tests.problems import count_compiles
 
 SPACE = X.shape[1:3]
@@ -52,8 +52,6 @@ REDUCED = {apply_fn: in_region(apply_fn, MASK) for apply_fn in (dense, attentive
 
 @every(CASES)
 def test_every_explainer_takes_a_region(case: Case) -> None:
-    if "score" not in case.parameters and case in DISCOVERED:
-        pytest.skip("it explains no score")
     apply_fn = attentive if "token" in case.parameters else dense
     layer = {"layer": "conv"} if "layer" in case.parameters else {}
     found = case(apply_fn=apply_fn, target=TARGET, score=jinterp.region(MASK), **layer)
