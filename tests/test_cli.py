@@ -27,6 +27,10 @@ from tests.data import tiny
 from tests.problems import labelled_logits
 
 LOGITS, TARGETS = labelled_logits(40, 3)
+NAMES = ["ant", "bee", "cat"]
+LABELLED = np.arange(40) % 8 > 2
+MAPS = np.where(LABELLED, TARGETS, 255).reshape(10, 2, 2)
+SEGMENTATION = ("--model", "mine:make_every_pixel", "--data", "maps.npz", "--task", "segmentation")
 
 COMMAND = [sys.executable, "-m", "jinterp.cli"]
 
@@ -49,6 +53,12 @@ def wrong():
 def slow(params, x):
     jax.debug.callback(lambda: time.sleep(float(os.environ["SECONDS_A_BATCH"])))
     return apply_fn(params, x)
+
+def every_pixel(params, x):
+    return x @ params
+
+def make_every_pixel():
+    return jinterp.Model(every_pixel, jnp.eye(3))
 
 def seen(params, x):
     with jax.named_scope("seen"):
@@ -102,7 +112,8 @@ def jinterp(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work")
     (folder / "mine.py").write_text(MODULE)
-    np.savez(folder / "data.npz", x=LOGITS, y=TARGETS, class_names=["ant", "bee", "cat"])
+    np.savez(folder / "data.npz", x=LOGITS, y=TARGETS, class_names=NAMES)
+    np.savez(folder / "maps.npz", x=LOGITS.reshape(10, 2, 2, 3), y=MAPS, class_names=NAMES)
     np.savez(folder / "flipped.npz", **{"dense/kernel": -np.eye(3, dtype=np.float32)})
     for label in range(3):
         (folder / "images" / f"class {label}").mkdir(parents=True)
@@ -117,7 +128,7 @@ def test_evaluate_prints_the_answer_as_json(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["accuracy"] == pytest.approx((LOGITS.argmax(1) == TARGETS).mean())
-    assert found["class_names"] == ["ant", "bee", "cat"]
+    assert found["class_names"] == NAMES
     assert sum(map(sum, found["confusion_matrix"])) == 40
 
 
@@ -131,6 +142,28 @@ def test_evaluate_writes_what_it_found(folder: Path) -> None:
     with np.load(folder / "numbers/predictions.npz") as arrays:
         np.testing.assert_array_equal(arrays["predictions"], LOGITS.argmax(1))
     assert json.loads((folder / "numbers/evaluation.json").read_text())["num_examples"] == 40
+
+
+def test_label_maps_are_evaluated(folder: Path) -> None:
+    done = jinterp(folder, "evaluate", *SEGMENTATION, "--ignore-index", "255", "--out", "pixels")
+    assert done.returncode == 0, done.stderr
+    assert "10 images, 25 labelled pixels" in done.stdout
+    assert "boundary F1" in done.stdout
+    right = (LOGITS.argmax(1) == TARGETS)[LABELLED]
+    found = json.loads((folder / "pixels/evaluation.json").read_text())
+    assert found["pixel_accuracy"] == pytest.approx(right.mean())
+    assert found["class_names"] == NAMES
+    assert "images" not in found
+    with np.load(folder / "pixels/images.npz") as arrays:
+        np.testing.assert_array_equal(arrays["num_pixels"], 5 * [1, 4])
+
+
+def test_the_report_knows_label_maps(folder: Path, in_this_process: Any) -> None:
+    done = in_this_process(
+        folder, "report", *SEGMENTATION, "--ignore-index", "255", "--out", "maps"
+    )
+    assert done.returncode is None, done.stderr
+    assert "IoU" in (folder / "maps/report.html").read_text()
 
 
 def test_report_writes_a_page_from_an_image_folder_and_a_checkpoint(folder: Path) -> None:
@@ -194,6 +227,12 @@ def test_evaluate_reads_a_prepared_tfds_dataset(
             "which cannot be written to",
         ),
         (["demo", "--out", "mine.py"], 1, "which cannot be written to"),
+        (["evaluate", *SEGMENTATION], 1, "255"),
+        (
+            ["evaluate", "--model", "mine:make", "--data", "data.npz", "--ignore-index", "255"],
+            2,
+            "--ignore-index is for --task segmentation.",
+        ),
     ],
 )
 def test_errors_are_one_line_with_an_exit_code(

@@ -16,7 +16,7 @@ import numpy as np
 from jinterp import attribution, plot
 from jinterp import demo as demonstration
 from jinterp._types import Explainer, PreprocessFn
-from jinterp.cli.loading import data_options, interpret, load, names_option
+from jinterp.cli.loading import data_options, interpret, load, names_option, task_options
 from jinterp.cli.processes import distributed_options, is_first
 from jinterp.cli.summary import summary
 from jinterp.report import writable_folder
@@ -50,8 +50,10 @@ def demo(task: str, out: str) -> None:
 
 @cli.command()
 @data_options
-@names_option
-@click.option("--out", help="Folder for evaluation.json and predictions.npz.")
+@task_options
+@click.option(
+    "--out", help="Folder for evaluation.json, and predictions.npz or, of label maps, images.npz."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the evaluation as JSON.")
 @click.option(
     "--checkpoint-dir",
@@ -74,15 +76,15 @@ def evaluate(out: str | None, as_json: bool, **options: Any) -> None:
     text = json.dumps(summary(interpretation.evaluation), indent=2)
     if folder and is_first():
         (folder / "evaluation.json").write_text(text + "\n")
-        predictions = interpretation.evaluation.predictions
-        np.savez_compressed(folder / "predictions.npz", **predictions._asdict())
+        name = "images" if options["task"] == "segmentation" else "predictions"
+        rows = getattr(interpretation.evaluation, name)
+        np.savez_compressed(folder / f"{name}.npz", **rows._asdict())
     if as_json:
         click.echo(text)
         return
     for sentence in interpretation.answer():
         click.echo(sentence)
-    click.echo()
-    interpretation.print_classification_report()
+    click.echo(f"\n{interpretation.evaluation}")
 
 
 _MAPS = (
@@ -211,7 +213,7 @@ def _as_float(x: Any) -> Any:
 
 @cli.command()
 @data_options
-@names_option
+@task_options
 @click.option("--out", default="jinterp-report", show_default=True, help="Folder to write to.")
 @click.option("--title", default="Where does the model fail?", show_default=True)
 def report(out: str, title: str, **options: Any) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from jinterp._types import PreprocessFn
 from jinterp.data import Batches, batches
 from jinterp.data.folders import ImageFolder
-from jinterp.interpretation import ClassificationInterpretation
+from jinterp.interpretation import ClassificationInterpretation, SegmentationInterpretation
 from jinterp.model import Model
 from jinterp.model.checkpoint import restore_params
 
@@ -32,6 +32,25 @@ class Data(NamedTuple):
 
 
 names_option = click.option("--class-names", help="Names of the classes, separated by commas.")
+_INTERPRETATIONS: dict[str, Any] = {
+    "classification": ClassificationInterpretation,
+    "segmentation": SegmentationInterpretation,
+}
+
+
+def task_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What the model says of an example."""
+    task = click.option(
+        "--task",
+        type=click.Choice(list(_INTERPRETATIONS)),
+        default="classification",
+        show_default=True,
+        help="Whether a label is a class or a map of classes.",
+    )
+    ignored = click.option(
+        "--ignore-index", type=int, help="The label of pixels that count for nothing."
+    )
+    return task(ignored(names_option(command)))
 
 
 def data_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -69,18 +88,24 @@ def data_options(command: Callable[..., None]) -> Callable[..., None]:
 def interpret(
     *,
     class_names: str | None,
+    task: str = "classification",
+    ignore_index: int | None = None,
     checkpoint_dir: str | None = None,
     checkpoint_every: int = 100,
     preprocess: PreprocessFn | None = None,
     **options: Any,
-) -> ClassificationInterpretation:
-    """One pass over the data, with what `data_options` and `names_option` say."""
+) -> Any:
+    """One pass over the data, with what `data_options` and `task_options` say."""
+    of_pixels = {} if ignore_index is None else {"ignore_index": ignore_index}
+    if of_pixels and task != "segmentation":
+        raise click.UsageError("--ignore-index is for --task segmentation.")
     loaded = load(preprocess=preprocess, **options)
     names = class_names.split(",") if class_names else loaded.class_names
-    return ClassificationInterpretation.from_model(
+    return _INTERPRETATIONS[task].from_model(
         *loaded.model,
         loaded.ds,
         class_names=names,
+        **of_pixels,
         checkpoint_dir=checkpoint_dir,
         checkpoint_every=checkpoint_every,
     )

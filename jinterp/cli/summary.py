@@ -5,17 +5,19 @@ from typing import Any
 
 import numpy as np
 
-from jinterp.evaluate import Evaluation
+from jinterp.evaluate import Evaluation, SegmentationEvaluation
 
 
-def summary(evaluation: Evaluation) -> dict[str, Any]:
+def summary(evaluation: Evaluation | SegmentationEvaluation) -> dict[str, Any]:
     """An evaluation as strict JSON: NaN is null, and no number for each example."""
-    without = evaluation._asdict()
-    for name in ("predictions", "risk_coverage"):
-        del without[name]
-    if evaluation.risk_coverage is not None:
-        without["area_under_risk_coverage"] = evaluation.risk_coverage.area
-    return _plain(without)
+    found = evaluation._asdict()
+    curve = found.pop("risk_coverage", None)
+    if curve is not None:
+        found["area_under_risk_coverage"] = curve.area
+    return _plain({name: value for name, value in found.items() if name not in _OF_EXAMPLES})
+
+
+_OF_EXAMPLES = ("predictions", "images")
 
 
 @functools.singledispatch

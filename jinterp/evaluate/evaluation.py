@@ -75,6 +75,10 @@ class Evaluation(NamedTuple):
             f"accuracy {self.accuracy:.4f}, mean loss {self.mean_loss:.4f}"
         )
 
+    def __str__(self) -> str:
+        """The classification report as a table."""
+        return str(self.report)
+
 
 def evaluate(
     apply_fn: ApplyFn,

@@ -139,6 +139,10 @@ class ExponentialSums(NamedTuple):
     total: Array
     squares: Array
 
+    def cross_entropy(self, of_target: Array) -> Array:
+        """The loss, from the logit of the target."""
+        return jnp.log(self.total) - (of_target - self.largest)
+
 
 def exponential_sums(logits: Array) -> ExponentialSums:
     """What softmax needs, the exponentials taken once; XLA:CPU takes them anew for each sum."""
@@ -160,13 +164,17 @@ def _cross_entropy_of_maps(logits: Array, targets: Array) -> Array:
             f"`targets` are {targets.dtype} of shape {targets.shape} for logits {logits.shape}; "
             f"expected label maps of integers, {logits.shape[:-1]}."
         )
+    return exponential_sums(logits).cross_entropy(logit_of_target(logits, targets))
+
+
+def logit_of_target(logits: Array, targets: Array) -> Array:
+    """`[batch, *space]`; NaN for a class outside the logits."""
     classes = targets.astype(jnp.int32)
     classes = jnp.where(classes < 0, jnp.int32(logits.shape[-1]), classes)
-    of_target = jnp.take_along_axis(
+    found = jnp.take_along_axis(
         logits, classes[..., None], axis=-1, mode="fill", fill_value=jnp.nan
-    )[..., 0]
-    sums = exponential_sums(logits)
-    return jnp.log(sums.total) - (of_target - sums.largest)
+    )
+    return found[..., 0]
 
 
 def _cross_entropy_of_distribution(logits: Array, target: Array) -> Array:

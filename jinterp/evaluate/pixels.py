@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from jinterp import _check
 from jinterp._types import AnyArray, Batch, FloatMaps, LabelMaps, LossFn, Masks
-from jinterp.evaluate.losses import exponential_sums
+from jinterp.evaluate.losses import cross_entropy, exponential_sums, logit_of_target
 from jinterp.evaluate.predictions import finite_inputs, predicted_classes
 from jinterp.model.score import at_least_float32
 from jinterp.stream.reduce import Collect, Reducer, collect, mean, total
@@ -89,7 +89,11 @@ def pixels_of(targets: Array, logits: Array, ignore_index: int | None, loss_fn: 
     targets = jnp.where(valid, targets, jnp.int32(0))
     predicted = predicted_classes(logits)
     sums = exponential_sums(logits)
-    of_target = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    of_target = logit_of_target(logits, targets)
+    if loss_fn is cross_entropy:  # by these sums, since XLA:CPU would not share its own
+        losses = sums.cross_entropy(of_target)
+    else:
+        losses = _losses(loss_fn, logits, targets)
     probabilities = jnp.exp(of_target - sums.largest) / sums.total
     classes = logits.shape[-1]
     column = jnp.where(predicted < 0, jnp.int32(classes), predicted)
@@ -99,7 +103,7 @@ def pixels_of(targets: Array, logits: Array, ignore_index: int | None, loss_fn: 
         valid,
         predicted,
         1 / sums.total,
-        _losses(loss_fn, logits, targets),
+        losses,
         sums.squares / sums.total**2 - 2 * probabilities + 1,
         confusion.reshape(-1, classes, classes + 1),
     )

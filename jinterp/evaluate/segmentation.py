@@ -102,6 +102,24 @@ class SegmentationEvaluation(NamedTuple):
             f"mean loss {self.mean_loss:.4f}"
         )
 
+    def __str__(self) -> str:
+        """The classes as a table."""
+        width = max(12, *map(len, self.class_names))
+        lines = [f"{'':{width}}       IoU      Dice  accuracy  boundary F1        pixels", ""]
+        columns = (self.ious, self.dices, self.per_class_accuracy, self.boundary_f1)
+        pixels = self.confusion_matrix.sum(1)
+        means = (self.mean_iou, self.mean_dice, _mean(self.per_class_accuracy))
+        rows = [
+            *zip(self.class_names, *columns, pixels, strict=True),
+            ("mean", *means, self.mean_boundary_f1, pixels.sum()),
+        ]
+        lines += [
+            f"{name:{width}}  {iou:8.4f}  {dice:8.4f}  {accuracy:8.4f}  {f1:11.4f}  {num:12,d}"
+            for name, iou, dice, accuracy, f1, num in rows
+        ]
+        lines.insert(-1, "")
+        return "\n".join(lines)
+
 
 def evaluate_segmentation(
     apply_fn: ApplyFn,

@@ -103,18 +103,18 @@ class Pass:
         self.step = plan.compile_at(self.size)
         budget = memory.budget_of(run.placement.mesh.local_devices[0])
         memory.warn_if_over_budget(self.step, budget, plan.num_lanes, f"batches of {self.size}")
-        states, rows = run.structure(*plan.abstract)
-        self.rows = [jax.tree.unflatten(rows, part) for part in done.rows]
+        initial = run.initial_states(*plan.abstract)
+        self.rows: list[Any] = []
         self.lanes = [
-            Lane(
-                run.initial_states(*plan.abstract),
-                threads.enter_context(ThreadPoolExecutor(1, "jinterp")),
-            )
+            Lane(initial, threads.enter_context(ThreadPoolExecutor(1, "jinterp")))
             for _ in range(plan.num_lanes)
         ]
         self.earlier: list[Any] = []
-        if done.states:
-            self.go_on_from(jax.tree.unflatten(states, done.states))
+        if done.seen:
+            states, rows = run.structure(*plan.abstract)
+            self.rows = [jax.tree.unflatten(rows, part) for part in done.rows]
+            if done.states:
+                self.go_on_from(jax.tree.unflatten(states, done.states))
         self.num_given = len(done.seen)
         self.num_done_before = sum(each.length for each in done.seen)
 

@@ -22,7 +22,10 @@ class Classification:
             advice = "For a binary model with one logit z, return both: "
             advice += "jnp.stack([jnp.zeros_like(z), z], axis=-1)."
             if len(outputs.shape) > 2:
-                advice = "For a label at every pixel use jinterp.evaluate_segmentation."
+                advice = (
+                    "For a label at every pixel use jinterp.evaluate_segmentation, or on the "
+                    "command line --task segmentation."
+                )
             raise ValueError(
                 f"`apply_fn` returned logits of shape {outputs.shape} for a batch of {batch_size}; "
                 f"expected [batch, classes]. {advice}"
