@@ -21,6 +21,8 @@ ROOMS = (
     "model",
     "data",
     "stream",
+    "_region",
+    "_question",
     "evaluate",
     "attribution",
     "tabular",

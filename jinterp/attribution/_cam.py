@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jinterp._question import answer, ask, report_blank
 from jinterp._types import ApplyFn, Inputs, Params, Score, Target
 from jinterp.attribution._layer import layer_slopes
-from jinterp.attribution._question import answer, ask, report_blank
 from jinterp.attribution._space import Grid, view_of
 
 Combine = Callable[[Array, Array], Array]

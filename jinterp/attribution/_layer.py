@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jinterp._question import Question
 from jinterp._types import ApplyFn, Inputs, Params, Score
-from jinterp.attribution._question import Question
 from jinterp.model.tap import open_layers
 
 

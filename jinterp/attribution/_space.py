@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jinterp import _check
+from jinterp._question import Question
+from jinterp._region import whole
 from jinterp._trace import abstract, under_transform
 from jinterp._types import ApplyFn, Inputs, Params
 from jinterp.attribution._layer import layer_slopes
-from jinterp.attribution._question import Question
-from jinterp.attribution._region import whole
 from jinterp.model.layers import Layer, layers
 from jinterp.model.tap import open_layers
 from jinterp.stream.with_rows import map_own_rows

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jinterp import _check
+from jinterp._question import answer, ask, scores_of, with_predictions
 from jinterp._types import ApplyFn, Inputs, Params, Score, Target
 from jinterp.attribution._cam import Map, divided, report, weighted
 from jinterp.attribution._layer import activation_of
-from jinterp.attribution._question import answer, ask, scores_of, with_predictions
 from jinterp.attribution._space import Grid, view_of
 from jinterp.attribution.at_layer import FromLayer
 from jinterp.model import logit

@@ -7,9 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinterp import _check
-from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
-from jinterp.attribution._paths import midpoint, one_baseline
-from jinterp.attribution._question import (
+from jinterp._question import (
     Question,
     answer,
     as_inputs,
@@ -18,6 +16,8 @@ from jinterp.attribution._question import (
     scores_of,
     with_predictions,
 )
+from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
+from jinterp.attribution._paths import midpoint, one_baseline
 from jinterp.attribution.integrated_gradients import path_gradient_at
 from jinterp.model import logit
 from jinterp.stream.rows import is_sharded

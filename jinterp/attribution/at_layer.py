@@ -7,10 +7,10 @@ from typing import Any
 import jax
 from jaxtyping import Array
 
+from jinterp._question import ask, default_of
 from jinterp._types import ApplyFn, Explainer, Inputs, Params, Target
 from jinterp.attribution._layer import activation_of
 from jinterp.attribution._paths import baselines_of
-from jinterp.attribution._question import ask, default_of
 from jinterp.model import logit
 from jinterp.model.tap import open_layers
 from jinterp.stream.rows import WithRows, map_rows

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jinterp import _check
+from jinterp._question import ask, first_output
 from jinterp._types import ApplyFn, EitherArray, Inputs, Params, Score, Target
-from jinterp.attribution._question import ask, first_output
 from jinterp.model import logit
 from jinterp.model.attention import attention_probabilities
 from jinterp.stream.rows import map_rows

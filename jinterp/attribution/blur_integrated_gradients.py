@@ -8,8 +8,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jinterp import _check
-from jinterp._types import ApplyFn, Inputs, Params, Score, Target
-from jinterp.attribution._question import (
+from jinterp._question import (
     answer,
     as_inputs,
     ask,
@@ -17,6 +16,7 @@ from jinterp.attribution._question import (
     report_blank,
     with_predictions,
 )
+from jinterp._types import ApplyFn, Inputs, Params, Score, Target
 from jinterp.model import logit
 from jinterp.model.score import at_least_float32
 

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jinterp._question import ask, scores_of, with_predictions
 from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
 from jinterp.attribution._paths import baselines_of
-from jinterp.attribution._question import ask, scores_of, with_predictions
 from jinterp.model import logit
 from jinterp.model.score import at_least_float32
 

@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jinterp._question import first_output
 from jinterp._types import ApplyFn, Inputs, Params, Score, Target
 from jinterp.attribution._cam import Map, gradient_cam
-from jinterp.attribution._question import first_output
 from jinterp.attribution._space import Grid
 from jinterp.model import logit
 from jinterp.model.score import at_least_float32

@@ -7,9 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinterp import _check
-from jinterp._types import ApplyFn, Inputs, Params, Score, Target
-from jinterp.attribution._paths import between, scaled_difference
-from jinterp.attribution._question import (
+from jinterp._question import (
     answer,
     as_inputs,
     ask,
@@ -17,6 +15,8 @@ from jinterp.attribution._question import (
     report_blank,
     with_predictions,
 )
+from jinterp._types import ApplyFn, Inputs, Params, Score, Target
+from jinterp.attribution._paths import between, scaled_difference
 from jinterp.model import logit
 
 

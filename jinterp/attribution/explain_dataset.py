@@ -17,9 +17,9 @@ from jaxtyping import Array
 
 from jinterp import _check
 from jinterp._identity import identity
+from jinterp._question import ask, default_of, with_predictions
 from jinterp._trace import warn
 from jinterp._types import ApplyFn, Batch, Explainer, Inputs, Params, PreprocessFn
-from jinterp.attribution._question import ask, default_of, with_predictions
 from jinterp.data.batches import Batches, batches, host_batches
 from jinterp.model import logit
 from jinterp.stream.fingerprint import (

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from jinterp._question import answer, ask, input_gradient, report_blank
 from jinterp._types import ApplyFn, Inputs, Params, Score, Target
-from jinterp.attribution._question import answer, ask, input_gradient, report_blank
 from jinterp.model import logit
 
 

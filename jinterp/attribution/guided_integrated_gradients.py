@@ -8,9 +8,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jinterp import _check
-from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
-from jinterp.attribution._paths import baselines_of, mean_of
-from jinterp.attribution._question import (
+from jinterp._question import (
     answer,
     as_inputs,
     ask,
@@ -18,6 +16,8 @@ from jinterp.attribution._question import (
     report_blank,
     with_predictions,
 )
+from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
+from jinterp.attribution._paths import baselines_of, mean_of
 from jinterp.model import logit
 from jinterp.model.score import at_least_float32
 

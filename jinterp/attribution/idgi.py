@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinterp import _check
-from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
-from jinterp.attribution._paths import baselines_of, between, mean_of
-from jinterp.attribution._question import (
+from jinterp._question import (
     answer,
     as_inputs,
     ask,
     report_blank,
     with_predictions,
 )
+from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
+from jinterp.attribution._paths import baselines_of, between, mean_of
 from jinterp.model import logit
 from jinterp.model.score import at_least_float32
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import jax
 
+from jinterp._question import answer, ask, input_gradient, report_blank
 from jinterp._types import ApplyFn, Inputs, Params, Score, Target
-from jinterp.attribution._question import answer, ask, input_gradient, report_blank
 from jinterp.model import logit
 
 

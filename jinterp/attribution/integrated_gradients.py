@@ -2,6 +2,14 @@
 
 from typing import Any
 
+from jinterp._question import (
+    answer,
+    as_inputs,
+    ask,
+    input_gradient,
+    report_blank,
+    with_predictions,
+)
 from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
 from jinterp.attribution._paths import (
     baselines_of,
@@ -9,14 +17,6 @@ from jinterp.attribution._paths import (
     mean_of,
     rule_points,
     scaled_difference,
-)
-from jinterp.attribution._question import (
-    answer,
-    as_inputs,
-    ask,
-    input_gradient,
-    report_blank,
-    with_predictions,
 )
 from jinterp.model import logit
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import jax
 
+from jinterp._question import answer, ask, report_blank, with_predictions
 from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
 from jinterp.attribution._layer import as_layer, layer_slopes
 from jinterp.attribution._paths import baselines_of, between, mean_of, rule_points
-from jinterp.attribution._question import answer, ask, report_blank, with_predictions
 from jinterp.model import logit
 from jinterp.model.score import at_least_float32
 

@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jinterp._question import answer, ask, report_blank
 from jinterp._types import ApplyFn, Inputs, Params, Score, Target
-from jinterp.attribution._question import answer, ask, report_blank
 from jinterp.attribution.gradient import gradient_at
 from jinterp.model import logit
 

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jinterp import _check
+from jinterp._question import answer, ask, scores_of, with_predictions
 from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
 from jinterp.attribution._cam import Map, report, space_axes, weighted
 from jinterp.attribution._layer import activation_of
 from jinterp.attribution._paths import one_baseline
-from jinterp.attribution._question import answer, ask, scores_of, with_predictions
 from jinterp.attribution._space import Grid, view_of
 from jinterp.attribution.normalize import normalize
 from jinterp.attribution.upsample import upsample

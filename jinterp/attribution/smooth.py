@@ -9,15 +9,15 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jinterp import _check
-from jinterp._trace import under_transform
-from jinterp._types import ApplyFn, Explainer, Inputs, Params, Target
-from jinterp.attribution._question import (
+from jinterp._question import (
     Question,
     as_inputs,
     ask,
     default_of,
     with_predictions,
 )
+from jinterp._trace import under_transform
+from jinterp._types import ApplyFn, Explainer, Inputs, Params, Target
 from jinterp.model import logit
 from jinterp.model.score import at_least_float32
 from jinterp.stream import memory

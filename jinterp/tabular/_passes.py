@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Array
 
 from jinterp import _check
+from jinterp._question import Question, ask, first_output
 from jinterp._trace import held_here
 from jinterp._types import ApplyFn, EitherArray, Params, Score, Target
-from jinterp.attribution._question import Question, ask, first_output
 from jinterp.stream import memory
 from jinterp.stream.cut import Call, Cut, RowsFn, is_sharded, run_fitting, usual_cut
 from jinterp.tabular.remarks import missing_cells

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array
 
 from jinterp import _functions
+from jinterp._question import Question
 from jinterp._trace import eval_shape, held_here, warn
-from jinterp.attribution._question import Question
 from jinterp.tabular._passes import (
     are_finite,
     at_points,

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Array
 
 from jinterp import _check
+from jinterp._question import Question
 from jinterp._types import ApplyFn, Params, Score, Target
-from jinterp.attribution._question import Question
 from jinterp.model.score import probability
 from jinterp.tabular._accumulate import accumulated, accumulated_pairs, with_errors
 from jinterp.tabular._grids import Column, bins_of

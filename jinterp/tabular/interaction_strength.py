@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Array
 
 from jinterp import _check
+from jinterp._question import Question
 from jinterp._trace import held_here
 from jinterp._types import ApplyFn, Params, Score, Target
-from jinterp.attribution._question import Question
 from jinterp.model.score import probability
 from jinterp.tabular._passes import asked_of_number, in_parts
 from jinterp.tabular.partial_dependence import numbers_at

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from jinterp._question import Question
 from jinterp._types import ApplyFn, Params, Score, Target
-from jinterp.attribution._question import Question
 from jinterp.model.score import probability
 from jinterp.tabular._grids import Column, column_of, grid_of, is_grid
 from jinterp.tabular._passes import are_finite, asked_of_number, at_points, in_parts, number_at

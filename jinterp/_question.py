@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Array
 
 from jinterp import _check, _functions
+from jinterp._region import of_region
 from jinterp._trace import under_transform, warn
 from jinterp._types import ApplyFn, Inputs, Params, Score, Target
-from jinterp.attribution._region import of_region
 from jinterp.model import score as scores
 from jinterp.model.region import Region
 from jinterp.stream import memory
