@@ -85,6 +85,36 @@ def test_masks_go_with_their_examples_through_everything() -> None:
         assert_close(of_all[i : i + 1], alone)
 
 
+def test_masks_go_with_those_examples_that_need_more_steps() -> None:
+    x = X * np.array([1, 0, 0, 1], np.float32).reshape(-1, 1, 1, 1)
+    explain = functools.partial(jinterp.adaptive_integrated_gradients, tolerance=1e-5)
+    found = explain(dense, PARAMS, x, TARGET, score=jinterp.region(MASKS))
+    assert len(set(found.num_steps.tolist())) > 1
+    for i in range(len(x)):
+        score = jinterp.region(MASKS[i])
+        alone = explain(dense, PARAMS, x[i : i + 1], TARGET[i : i + 1], score=score)
+        assert_close(found.values[i : i + 1], alone.values)
+
+
+def test_masks_go_with_the_few_examples_by_which_a_layer_is_chosen() -> None:
+    def of_tokens(params: Any, x: jax.Array) -> jax.Array:
+        tokens = x.reshape(len(x), -1, x.shape[-1])
+        for name in ("first", "second"):
+            with jax.named_scope(name):
+                tokens = jnp.concatenate([tokens.mean(1, keepdims=True), tokens], axis=1)
+                tokens = jnp.tanh(tokens @ params["mix"])
+            tokens = tokens[:, 1:]
+        return (tokens @ params["head"]).reshape(*x.shape[:-1], 3)
+
+    mix, head = _RNG.normal(size=(2, 2)), _RNG.normal(size=(2, 3))
+    params = {"mix": mix.astype(np.float32), "head": head.astype(np.float32)}
+    x, target = np.tile(X, (3, 1, 1, 1)), np.tile(TARGET, 3)
+    score = jinterp.region(np.tile(MASKS, (3, 1, 1)))
+    maps = jinterp.grad_cam(of_tokens, params, x, target, score=score)
+    expected = jinterp.grad_cam(of_tokens, params, X, TARGET, score=jinterp.region(MASKS))
+    assert_close(maps[:4], expected)
+
+
 def test_the_region_of_a_class_is_where_it_is_predicted() -> None:
     predicted = np.asarray(dense(PARAMS, X)).argmax(-1)
     masks = predicted == TARGET[:, None, None]
