@@ -69,6 +69,11 @@ def test_a_class_outside_the_logits_gives_nan(target: int) -> None:
     assert np.isnan(jinterp.cross_entropy(LOGITS[:1], np.array([target])))
 
 
+def test_so_it_does_in_a_label_map() -> None:
+    losses = jinterp.cross_entropy(np.zeros((1, 3, 4), np.float32), np.array([[-1, 3, 4]]))
+    np.testing.assert_allclose(losses, [[np.nan, np.log(4), np.nan]], rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_is_computed_in_float32(dtype) -> None:
     found = jinterp.cross_entropy(jnp.asarray(LOGITS, dtype), TARGETS)

@@ -225,6 +225,13 @@ def test_the_calibration_of_a_large_image() -> None:
     assert found.calibration.expected_calibration_error == pytest.approx(wrong, rel=1e-3)
 
 
+def test_a_confidence_on_the_edge_of_two_bins_is_in_the_lower() -> None:
+    even = np.zeros((1, 2, 2, 2), np.float32)  # a confidence of 1/2
+    found = evaluated(even, np.zeros((1, 2, 2), int), num_bins=2)
+    assert found.calibration is not None
+    np.testing.assert_array_equal(found.calibration.bins.counts, [4, 0])
+
+
 def test_an_image_without_labels_stands_in_no_top_losses() -> None:
     x, labels = problem()
     labels[3] = IGNORED
