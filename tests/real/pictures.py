@@ -4,11 +4,13 @@ import functools
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 from matplotlib.figure import Figure
 
 import jinterp
-from jinterp import plot
+from jinterp import demo, plot
+from jinterp.tabular import negative_cross_entropy
 from tests.real import camvid
 from tests.real.conftest import SHARED
 from tests.real.resnet import linen_resnet, preprocess
@@ -27,6 +29,7 @@ def main(out: str) -> None:
         "reliability": found.plot_calibration().figure,
     }
     figures["segmentation"] = segmentation()
+    figures["tables"] = tables()
     for name, figure in figures.items():
         (Path(out) / f"{name}.png").write_bytes(plot.png(figure, dots_per_inch=90))
 
@@ -41,6 +44,25 @@ def segmentation() -> Figure:
         ignore_index=camvid.UNLABELLED,
     )
     return kept.plot_top_losses(3)
+
+
+def tables() -> Figure:
+    """What a small network reads of the breast cancer data."""
+    known, held_out = demo.breast_cancer()
+    found = jinterp.TabularInterpretation.from_model(
+        *demo.train_table(known, key=jax.random.key(0)),
+        held_out,
+        score=negative_cross_entropy,
+        num_repeats=20,
+        key=jax.random.key(1),
+    )
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    importance, curve, effects = figure.subplots(1, 3)
+    first, second = (found.importance.names[n] for n in np.argsort(-found.importance.mean)[:2])
+    found.plot_importance(max_vars=10, ax=importance)
+    found.plot_ice(first, centred=True, ax=curve)
+    found.plot_ale([first, second], ax=effects)
+    return figure
 
 
 def why(model: jinterp.Model, found: jinterp.ClassificationInterpretation) -> Figure:
