@@ -184,21 +184,18 @@ def _differences(
 ) -> np.ndarray:
     """The output of each row with its cells of the columns set to `after`, less with `before`."""
     apply_fn, score, params, x, target = question
-    numbers = [column.number for column in columns]
-    mask = jnp.asarray(np.isin(np.arange(ds.x.shape[1]), numbers))
+    numbers = jnp.array([[column.number for column in columns]], jnp.int32)
     found = []
     for cells in (before, after):
-        others = np.zeros(ds.x.shape, ds.x.dtype)
-        others[:, numbers] = np.stack(cells, axis=1)
-        rows = (x, jnp.asarray(others), target)
-        number = at_points(_number_with, (apply_fn, score), params, rows, mask[None])[:, 0]
+        rows = (x, np.stack(cells, axis=1).astype(ds.x.dtype), target)
+        number = at_points(_number_with, (apply_fn, score), params, rows, numbers)[:, 0]
         are_finite(number, ds)
         found.append(np.asarray(number, np.float64))
     return found[1] - found[0]
 
 
-def _number_with(static: Any, params: Params, rows: Any, mask: Array) -> Array:
-    """The number asked for with the columns of the mask taken from other rows."""
+def _number_with(static: Any, params: Params, rows: Any, numbers: Array) -> Array:
+    """The number asked for with other cells in the columns of these numbers."""
     apply_fn, score = static
-    x, others, target = rows
-    return score(apply_fn(params, jnp.where(mask[None, :], others, x)), target)
+    x, cells, target = rows
+    return score(apply_fn(params, x.at[:, numbers].set(cells)), target)

@@ -74,6 +74,10 @@ def test_targets_that_are_all_alike_have_no_r2() -> None:
     found = jinterp.evaluate_regression(linear, W[:, 0], (X, np.full(50, 0.1, np.float32)))
     assert np.isnan(found.r2[0])
     assert found.root_mean_squared_errors[0] > 0
+    with jax.enable_x64(True):  # whose variance is not quite 0
+        ds = (X[:39].astype(float), np.full(39, 0.1))
+        found = jinterp.evaluate_regression(linear, W[:, 0].astype(float), ds)
+    assert np.isnan(found.r2[0])
 
 
 @pytest.mark.parametrize("num", [4, 5, 64])
