@@ -179,14 +179,10 @@ def evaluate_segmentation(
     """
     _check.at_least_one("k", k)
     _check.at_least_one("num_bins", num_bins, 15)
-    if ignore_index is not None and not isinstance(ignore_index, int | np.integer):
-        raise TypeError(
-            f"`ignore_index` is {ignore_index!r}; expected the integer of the labels that count "
-            "for nothing, such as 255, or None."
-        )
     if not 0 <= boundary_width < np.inf:
         raise ValueError(f"`boundary_width` is {boundary_width}; expected pixels, such as 2.")
     _functions.warn_if_made_anew("loss_fn", loss_fn)
+    task = Segmentation(ignore_index)
     num_names = None if class_names is None else len(_check.names(class_names))
     reducers: dict[str, Reducer | Collect] = {
         "cells": confusion_counts(),
@@ -201,7 +197,7 @@ def evaluate_segmentation(
         apply_fn,
         params,
         ds,
-        task=Segmentation(ignore_index),
+        task=task,
         prepare=pixels_of_batch(loss_fn, ignore_index, num_names),
         mesh=mesh,
         progress=progress,

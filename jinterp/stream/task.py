@@ -72,6 +72,20 @@ class Segmentation:
 
     ignore_index: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.ignore_index is None:
+            return
+        if not isinstance(self.ignore_index, int | np.integer):
+            raise TypeError(
+                f"`ignore_index` is {self.ignore_index!r}; expected the integer of the labels that "
+                "count for nothing, such as 255, or None."
+            )
+        if not -(2**31) <= self.ignore_index < 2**31:
+            raise ValueError(
+                f"`ignore_index` is {self.ignore_index}; expected a number of 32 bits, as labels "
+                "are. Use targets.astype(np.int32), where 2³² − 1 becomes −1, and ignore that."
+            )
+
     def check_outputs(self, outputs: jax.ShapeDtypeStruct, batch_size: int) -> None:
         if len(outputs.shape) < 3 or outputs.shape[0] != batch_size:
             advice = ""

@@ -348,6 +348,14 @@ def test_an_ignored_label_that_is_no_integer(as_user: None) -> None:
         evaluated(X, LABELS, ignore_index="255")
 
 
+def test_an_ignored_label_of_more_than_32_bits() -> None:
+    labels = np.where(LABELS == IGNORED, np.uint32(2**32 - 1), LABELS)
+    with pytest.raises(ValueError, match=r"`ignore_index` is 4294967295; .* as labels are"):
+        evaluated(X, labels, ignore_index=2**32 - 1)
+    found = evaluated(X, labels.astype(np.int32), ignore_index=-1)
+    assert found.num_pixels == (LABELS != IGNORED).sum()
+
+
 def test_labels_that_are_no_integers() -> None:
     with pytest.raises(TypeError, match="expected label maps of integers"):
         evaluated(X, LABELS.astype(np.float32))
