@@ -1,20 +1,26 @@
 """A part of a model's output in space, as a model of `[batch, classes]` that explainers take."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jaxtyping import Array
 
-from jinterp._types import ApplyFn, Inputs, Params, Score, Target
+from jinterp._types import AnyArray, ApplyFn, Inputs, Params, Score, Target
+from jinterp.model.attention import attention_probabilities
+from jinterp.model.layers import Layer, layers
+from jinterp.model.opened import HoldsLayers, Opened
 from jinterp.model.region import Region
 from jinterp.model.score import logit
+from jinterp.model.tap import open_layers
 from jinterp.stream.with_rows import WithRows
 
 
 @dataclasses.dataclass(frozen=True)
-class OfRegion:
+class OfRegion(HoldsLayers):
     """A model of a part of another's output: `apply_fn(params, x) -> [batch, classes]`.
+
+    Its layers are those of the whole model, under their names there.
 
     Attributes:
         apply_fn: the whole model.
@@ -27,8 +33,35 @@ class OfRegion:
     is_told: bool
 
     def __call__(self, params: Params, x: Inputs) -> Array:
-        rows = params.rows if self.is_told else None
-        return self.reduce(self.apply_fn(params.params if self.is_told else params, x), rows)
+        apply_fn, weights = whole(self, params)
+        return self.part(apply_fn(weights, x), params)
+
+    def part(self, logits: Array, params: Params) -> Array:
+        """The logits of the part, from those of all."""
+        return self.reduce(logits, params.rows if self.is_told else None)
+
+    def layers(self, params: Params, x: Inputs) -> list[Layer]:
+        return layers(*whole(self, params), x)
+
+    def opened(self, params: Params, x: Inputs, names: Sequence[str]) -> Opened:
+        return _OpenedRegion(self, open_layers(*whole(self, params), x, names))
+
+    def attention(self, params: Params, x: Inputs) -> dict[str, Any]:
+        return attention_probabilities(*whole(self, params), x)
+
+
+class _OpenedRegion(Opened):
+    """The whole model with layers open, of whose logits the part is taken."""
+
+    def __init__(self, model: OfRegion, opened: Opened):
+        self._model, self._opened, self.shapes = model, opened, opened.shapes
+
+    def _run(
+        self, given: tuple[AnyArray, ...], params: Params, x: Inputs, *, replace: bool
+    ) -> tuple[Any, tuple[AnyArray, ...]]:
+        weights = whole(self._model, params)[1]
+        logits, outputs = self._opened._run(given, weights, x, replace=replace)
+        return self._model.part(logits, params), outputs
 
 
 def of_region(

@@ -49,7 +49,7 @@ class Opened(abc.ABC):
 
 
 class HoldsLayers(abc.ABC):
-    """A model function that opens its layers itself, since no trace shows them."""
+    """A model function that opens its layers itself, since no trace shows them as they are."""
 
     @abc.abstractmethod
     def layers(self, params: Params, x: Inputs) -> list[Any]:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 import jinterp
 from tests.laws.explainers import CASES, PARAMS, Case, X, assert_close, every
@@ -113,6 +114,33 @@ def test_masks_go_with_the_few_examples_by_which_a_layer_is_chosen() -> None:
     maps = jinterp.grad_cam(of_tokens, params, x, target, score=score)
     expected = jinterp.grad_cam(of_tokens, params, X, TARGET, score=jinterp.region(MASKS))
     assert_close(maps[:4], expected)
+
+
+class Convolutional(nn.Module):
+    """Logits at every pixel."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = nn.relu(nn.Conv(4, (2, 2), name="first")(x))
+        return nn.Conv(3, (1, 1), name="head")(x)
+
+
+def test_layers_keep_their_names() -> None:
+    module = Convolutional()
+    model = jinterp.from_linen(module, module.init(KEY, X))
+    assert [layer.name for layer in jinterp.layers(*model, X)] == ["first", "head"]
+
+    def by_hand(logits: jax.Array, target: jax.Array) -> jax.Array:
+        return logits[:, MASK].mean(1)[jnp.arange(len(logits)), target]
+
+    explain = functools.partial(jinterp.grad_cam, layer="first")
+    expected = explain(*model, X, TARGET, score=by_hand)
+    assert_close(explain(*model, X, TARGET, score=jinterp.region(MASK)), expected)
+    exported = jinterp.export_model(*model, X, layers=["first"])
+    restored = jinterp.from_exported(exported, model.params)
+    assert_close(explain(*restored, X, TARGET, score=jinterp.region(MASK)), expected)
+    with pytest.raises(ValueError, match=r"no layer 'firs'. Near it: 'first'.* lists all 2"):
+        jinterp.grad_cam(*model, X, TARGET, layer="firs", score=jinterp.region(MASK))
 
 
 def test_the_region_of_a_class_is_where_it_is_predicted() -> None:

@@ -98,7 +98,7 @@ def test_seg_grad_cam_of_the_cars_lies_on_the_cars(
     indices = np.argsort(-cars.sum((1, 2)))[:6]
     maps = interpretation.explain(
         indices,
-        lambda *question: jinterp.grad_cam(*question, layer="UNet/up0", score=jinterp.region()),
+        lambda *question: jinterp.grad_cam(*question, layer="up0", score=jinterp.region()),
         CAR,
     )
     maps = np.asarray(jax.image.resize(maps, (len(maps), 90, 120), "bilinear"))
