@@ -18,6 +18,7 @@ ROOMS = (
     "_identity",
     "_functions",
     "_check",
+    "_text",
     "model",
     "data",
     "stream",

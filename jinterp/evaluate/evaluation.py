@@ -157,7 +157,7 @@ def summarize(
     matrix, num_unpredicted = split_cells(cells)
     names = _check.class_names_match(class_names, len(matrix))
     num_bad_inputs = int((~rows.finite_inputs).sum())
-    warn_about_inputs(num_bad_inputs)
+    warn_about_inputs(num_bad_inputs, "`predictions`")
     if num_unpredicted:
         warnings.warn(
             f"{num_unpredicted} of {len(rows.indices)} examples have NaN or infinite logits and no "
@@ -165,6 +165,14 @@ def summarize(
             stacklevel=3,
         )
     valid = rows.rows(rows.valid)
+    num_without_loss = int(np.isnan(valid.losses).sum())
+    if num_without_loss:
+        warnings.warn(
+            f"{num_without_loss} of {len(rows.indices)} examples have finite logits and a loss of "
+            "NaN, as soft labels give that do not sum to 1. For several labels an example use "
+            "jinterp.evaluate_multi_label, for numbers jinterp.evaluate_regression.",
+            stacklevel=3,
+        )
     some = len(valid.indices) > 0
     return Evaluation(
         num_examples=len(rows.indices),

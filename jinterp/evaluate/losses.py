@@ -207,5 +207,6 @@ def _integer_rows(targets: Array) -> TypeError:
     return TypeError(
         f"`targets` are {targets.dtype} of shape {targets.shape}; expected integer classes "
         "[batch]. For one-hot rows use targets.argmax(-1), for several labels an example "
-        "jinterp.top_losses(..., loss_fn=jinterp.sigmoid_cross_entropy), for soft labels floats."
+        "jinterp.evaluate_multi_label, or jinterp.top_losses(..., "
+        "loss_fn=jinterp.sigmoid_cross_entropy), for soft labels floats."
     )

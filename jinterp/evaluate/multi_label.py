@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from jinterp import _check, _functions
+from jinterp._text import text_table
 from jinterp._types import AnyArray, ApplyFn, Batch, LossFn, Params
 from jinterp.evaluate.losses import per_example, sigmoid_cross_entropy
 from jinterp.evaluate.predictions import finite_inputs, warn_about_inputs
@@ -89,6 +90,22 @@ class MultiLabelEvaluation(NamedTuple):
             f"MultiLabelEvaluation of {self.num_examples} examples, {len(self.label_names)} "
             f"labels: all right {self.subset_accuracy:.4f}, wrong labels {self.hamming_loss:.4f}, "
             f"mean loss {self.mean_loss:.4f}"
+        )
+
+    def __str__(self) -> str:
+        """The labels as a table, the least F1 first."""
+        order = np.argsort(self.f1, kind="stable")
+        return text_table(
+            ["", "precision", "recall", "f1", "support", "missed", "invented"],
+            [
+                [
+                    self.label_names[n],
+                    *(f"{each[n]:.4f}" for each in (self.precision, self.recall, self.f1)),
+                    str(self.support[n]),
+                    *(str(self.confusion_matrices[n][cell]) for cell in ((1, 0), (0, 1))),
+                ]
+                for n in order
+            ],
         )
 
 
@@ -197,7 +214,7 @@ def _sets(batch: Batch, logits: Array) -> tuple[Array, Array, Array]:
 
 def _summary(cells: np.ndarray, rows: LabelSets, k: int, names: list[str]) -> MultiLabelEvaluation:
     num_bad_inputs, num_unpredicted = int((~rows.finite_inputs).sum()), int((~rows.valid).sum())
-    warn_about_inputs(num_bad_inputs)
+    warn_about_inputs(num_bad_inputs, "`examples`")
     if num_unpredicted:
         warnings.warn(
             f"{num_unpredicted} of {len(rows.indices)} examples have a NaN logit. They come first "

@@ -128,8 +128,8 @@ def confusion_counts() -> Reducer:
 
 
 @functools.cache
-def image_scores() -> Collect:
-    """What is kept of each image."""
+def image_scores(ignore_index: int | None) -> Collect:
+    """What is kept of each image; a class that is ignored counts in no mean."""
 
     def rows(batch: Batch, pixels: Pixels) -> ImageScores:
         counted, losses = pixels.confusion, pixels.losses
@@ -141,12 +141,15 @@ def image_scores() -> Collect:
         right = jnp.diagonal(counted[:, :, :-1], axis1=1, axis2=2)
         union = actual + predicted - right
         ious = right.astype(dtype) / jnp.maximum(union, jnp.uint32(1)).astype(dtype)
+        occurs = union > 0
+        if ignore_index is not None:
+            occurs &= (jnp.arange(union.shape[1], dtype=jnp.int32) != ignore_index)[None]
         return ImageScores(
             batch.indices,
             _over_space(jnp.where(pixels.valid, losses, zero)) / num.astype(dtype),
             num,
             right.sum(1).astype(dtype) / num.astype(dtype),
-            ious.sum(1) / (union > 0).sum(1).astype(dtype),
+            ious.sum(1) / occurs.sum(1).astype(dtype),
             finite_inputs(batch.x, len(batch.mask)),
         )
 

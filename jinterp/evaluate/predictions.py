@@ -185,12 +185,12 @@ def non_finite_inputs() -> Reducer:
     return counts(cell, 1)
 
 
-def warn_about_inputs(num: int) -> None:
+def warn_about_inputs(num: int, where: str = "jinterp.predictions") -> None:
     """Announce inputs with NaN or Inf; the model may well give finite logits for them."""
     if num:
         warnings.warn(
             f"{num} examples have NaN or infinite inputs; whatever the model says of them counts "
-            "like the rest. jinterp.predictions says which: `finite_inputs` is False.",
+            f"like the rest. {where} says which: `finite_inputs` is False.",
             stacklevel=3,
         )
 

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from jinterp import _check, _functions
+from jinterp._text import text_table
 from jinterp._types import AnyArray, ApplyFn, Batch, LossFn, Params
 from jinterp.evaluate.losses import per_example
 from jinterp.evaluate.predictions import finite_inputs, warn_about_inputs
@@ -94,6 +95,22 @@ class RegressionEvaluation(NamedTuple):
             )
         )
         return f"RegressionEvaluation of {self.num_examples} examples: {each}"
+
+    def __str__(self) -> str:
+        """The outputs as a table."""
+        columns = (
+            self.r2,
+            self.root_mean_squared_errors,
+            self.mean_absolute_errors,
+            self.mean_residuals,
+        )
+        return text_table(
+            ["", "R²", "RMSE", "MAE", "mean residual"],
+            [
+                [name, f"{r2:.4f}", *(f"{each:.4g}" for each in errors)]
+                for name, r2, *errors in zip(self.output_names, *columns, strict=True)
+            ],
+        )
 
 
 def squared_error(outputs: Array, targets: Any) -> Float[Array, " batch"]:
@@ -200,7 +217,7 @@ def residual_rows(loss_fn: LossFn) -> Collect:
 def _summary(rows: Residuals, k: int, names: list[str]) -> RegressionEvaluation:
     num_bad_inputs = int((~rows.finite_inputs).sum())
     num_unpredicted = int((~rows.valid).sum())
-    warn_about_inputs(num_bad_inputs)
+    warn_about_inputs(num_bad_inputs, "`residuals`")
     if num_unpredicted:
         warnings.warn(
             f"{num_unpredicted} of {len(rows.indices)} examples have an output that is NaN or "

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Num
 
 from jinterp import _check, _functions
+from jinterp._text import text_table
 from jinterp._types import ApplyFn, EitherArray, LossFn, Params
 from jinterp.evaluate.calibration import Calibration, calibration_of_counts
 from jinterp.evaluate.confusion import ConfusedPair, most_confused
@@ -104,21 +105,18 @@ class SegmentationEvaluation(NamedTuple):
 
     def __str__(self) -> str:
         """The classes as a table."""
-        width = max(12, *map(len, self.class_names))
-        lines = [f"{'':{width}}       IoU      Dice  accuracy  boundary F1        pixels", ""]
         columns = (self.ious, self.dices, self.per_class_accuracy, self.boundary_f1)
-        pixels = self.confusion_matrix.sum(1)
         means = (self.mean_iou, self.mean_dice, _mean(self.per_class_accuracy))
+        pixels = self.confusion_matrix.sum(1)
         rows = [
             *zip(self.class_names, *columns, pixels, strict=True),
             ("mean", *means, self.mean_boundary_f1, pixels.sum()),
         ]
-        lines += [
-            f"{name:{width}}  {iou:8.4f}  {dice:8.4f}  {accuracy:8.4f}  {f1:11.4f}  {num:12,d}"
-            for name, iou, dice, accuracy, f1, num in rows
+        lines = [
+            [name, *(f"{each:.4f}" for each in found), f"{num:,}"] for name, *found, num in rows
         ]
-        lines.insert(-1, "")
-        return "\n".join(lines)
+        header = ["", "IoU", "Dice", "accuracy", "boundary F1", "pixels"]
+        return text_table(header, [[], *lines[:-1], [], lines[-1]])
 
 
 def evaluate_segmentation(
@@ -146,7 +144,7 @@ def evaluate_segmentation(
             logits.
         class_names: names of the classes; None numbers them.
         ignore_index: the label of pixels that count for nothing, such as 255; None if every pixel
-            has a class.
+            has a class. If it is a class itself, such as the background, its scores are NaN.
         k: how many top losses; all, where the dataset has fewer.
         num_bins: bins of the reliability diagram.
         boundary_width: how far in pixels a predicted boundary may be from the labels' to be right.
@@ -189,7 +187,7 @@ def evaluate_segmentation(
         "boundaries": boundary_counts(boundary_width),
         "bins": confidence_counts(num_bins),
         "sums": confidence_sums(num_bins),
-        "rows": image_scores(),
+        "rows": image_scores(ignore_index),
         "inputs": non_finite_inputs(),
     }
     found = fold(
@@ -225,10 +223,17 @@ def _summary(
         )
     names = _check.class_names_match(class_names, len(matrix))
     num_unpredicted, num_bad_inputs = int(cells[:, -1].sum()), int(found["inputs"][0])
-    warn_about_inputs(num_bad_inputs)
+    warn_about_inputs(num_bad_inputs, "`images`")
     _warn(num_unpredicted, num_pixels, images)
-    ious, dices = _ious(right, actual, predicted), _dices(right, actual, predicted)
-    boundary_f1 = _boundary_f1(found["boundaries"])
+    is_ignored = np.arange(len(matrix)) == ignore_index
+    ious, dices, boundary_f1 = (
+        np.where(is_ignored, np.nan, scores)
+        for scores in (
+            _ious(right, actual, predicted),
+            _dices(right, actual, predicted),
+            _boundary_f1(found["boundaries"]),
+        )
+    )
     labelled = images.rows(images.num_pixels > 0)
     return SegmentationEvaluation(
         num_examples=len(images.indices),

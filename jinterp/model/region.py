@@ -59,7 +59,7 @@ def region(mask: Any = None) -> Region:
 
     Raises:
         ValueError: when an explainer is called, if the mask has another shape than the logits, or
-            is empty.
+            is empty, or has integers other than 0 and 1.
 
     >>> import jax.numpy as jnp
     >>> logits = jnp.array([[[1.0, 3.0], [2.0, 0.0], [4.0, 5.0]]])
@@ -80,13 +80,20 @@ def pixel(*place: int) -> Region:
         *place: the pixel in space: `pixel(row, column)`.
 
     Raises:
+        TypeError: a place is no integer.
         ValueError: when an explainer is called, if there is no such pixel.
 
     >>> import jax.numpy as jnp
     >>> pixel(1)(jnp.array([[[1.0, 3.0], [2.0, 0.0]]]), 0).tolist()
     [2.0]
     """
-    return Region(_at_place, tuple(map(operator.index, place)))
+    try:
+        return Region(_at_place, tuple(map(operator.index, place)))
+    except TypeError:
+        raise TypeError(
+            f"`place` is {place!r}; expected integers, one for each axis: jinterp.pixel(row, "
+            "column)."
+        ) from None
 
 
 def _masks(mask: Any, shape: tuple[int, ...]) -> Array:
@@ -101,6 +108,12 @@ def _masks(mask: Any, shape: tuple[int, ...]) -> Array:
     total = weights.reshape(batch_size, -1).sum(1)
     if not under_transform(mask) and (np.asarray(weights) < 0).any():
         raise ValueError("`mask` has negative weights; expected bools, or weights from 0 on.")
+    is_integer = jnp.issubdtype(mask.dtype, jnp.integer)
+    if is_integer and not under_transform(mask) and (np.asarray(weights) > 1).any():
+        raise ValueError(
+            f"`mask` has integers up to {int(np.asarray(weights).max())}, such as a label map has; "
+            "expected bools. Use labels == 3 for the pixels of class 3, or floats as weights."
+        )
     if not under_transform(mask) and not (np.asarray(total) > 0).all():
         raise ValueError(
             f"`mask` is empty for example {int(np.argmin(np.asarray(total) > 0))}; expected at "

@@ -160,10 +160,10 @@ def _classes(logits: Array, target: Target) -> Array:
     """The target as one class for each example; a negative one goes out of range, not round."""
     if logits.ndim != 2:
         raise ValueError(
-            f"`logits` has the shape {logits.shape}; expected [batch, classes]. Use "
-            "score=jinterp.channel or jinterp.neuron for a unit of a layer, or a `score` of "
-            "your own: lambda outputs, target: outputs for one number an example, and for a dense "
-            "output its mean over a region."
+            f"`logits` has the shape {logits.shape}; expected [batch, classes]. For a label at "
+            "every pixel use score=jinterp.region(mask) or jinterp.pixel(row, column), for a unit "
+            "of a layer score=jinterp.channel or jinterp.neuron, for one number an example "
+            "a `score` of your own: lambda outputs, target: outputs."
         )
     if target is None:
         return logits.argmax(axis=1)

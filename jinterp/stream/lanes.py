@@ -23,6 +23,7 @@ from jinterp.stream.mesh import gather_rows, local_rows
 from jinterp.stream.reduce import Reducer
 from jinterp.stream.shards import Shard
 from jinterp.stream.step import Run
+from jinterp.stream.task import warn_of_probabilities
 
 
 class Plan(NamedTuple):
@@ -202,6 +203,7 @@ class Pass:
         close = np.allclose(among_others, among_copies, rtol=0, atol=1e-3 * scale, equal_nan=True)
         if not agreed(int(close)):
             raise _check.examples_interact()
+        warn_of_probabilities(run.task, among_others)
         if agreed(int(np.isfinite(among_others).all() and not _equal(batch.x, copies))):
             _independent.add(key)
 

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jinterp._trace import warn
+
 
 @dataclasses.dataclass(frozen=True)
 class Classification:
@@ -23,8 +25,8 @@ class Classification:
             advice += "jnp.stack([jnp.zeros_like(z), z], axis=-1)."
             if len(outputs.shape) > 2:
                 advice = (
-                    "For a label at every pixel use jinterp.evaluate_segmentation, or on the "
-                    "command line --task segmentation."
+                    "For a label at every pixel use jinterp.evaluate_segmentation, or jinterp "
+                    "evaluate --task segmentation."
                 )
             raise ValueError(
                 f"`apply_fn` returned logits of shape {outputs.shape} for a batch of {batch_size}; "
@@ -108,13 +110,15 @@ class Segmentation:
         if targets.shape[1:] == space:
             return
         num_classes = outputs.shape[-1]
+        size = ", ".join(map(str, (*targets.shape[1:], num_classes)))
         advice = (
-            f"Resize the logits to the labels, jax.image.resize(logits, (len(logits), "
-            f"*{targets.shape[1:]}, {num_classes}), 'bilinear'), or the label maps to the logits, "
-            "by nearest neighbour."
+            "Resize the logits to the labels, inside the model: jax.image.resize(logits, "
+            f"(len(logits), {size}), 'bilinear')."
         )
         if targets.shape[1:] == (*space, 1):
             advice = "Use targets[..., 0]."
+        elif targets.shape[1:-1] == space:
+            advice = "For one-hot maps use targets.argmax(-1); map colours to class numbers."
         elif targets.shape[1:] == outputs.shape[2:]:
             advice = "The logits have their classes first: use jnp.moveaxis(logits, 1, -1)."
         raise ValueError(
@@ -169,6 +173,18 @@ class Regression:
 Task = Classification | Segmentation | Regression
 
 
+def warn_of_probabilities(task: Task, logits: np.ndarray) -> None:
+    """Say so where `[..., classes]` looks like what a softmax returned."""
+    if isinstance(task, Regression) or not ((logits > 0) & (logits < 1)).all():
+        return
+    if np.allclose(logits.sum(-1), 1, rtol=0, atol=1e-3):
+        warn(
+            "`apply_fn` returns rows from 0 to 1 that sum to 1; expected logits. Losses and "
+            "calibration are those of the softmax of them. Leave out the model's own softmax, or "
+            "return jnp.log of its result."
+        )
+
+
 def _without_one(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of one example; a single number has none."""
     return () if shape[1:] == (1,) else shape[1:]
@@ -185,7 +201,8 @@ def _are_logits(outputs: jax.ShapeDtypeStruct) -> None:
         raise ValueError(
             f"`apply_fn` returned one logit {what}; expected one for each class. For a binary "
             "model give the other class the logit 0: def binary(params, x): return "
-            f"jnp.pad(apply_fn(params, x), ({axes}(1, 0)))."
+            f"jnp.pad(apply_fn(params, x), ({axes}(1, 0))). If it is a number and no logit, use "
+            "jinterp.evaluate_regression."
         )
 
 

@@ -14,6 +14,7 @@ from jinterp import _check
 from jinterp._question import Question, ask, first_output
 from jinterp._trace import held_here
 from jinterp._types import ApplyFn, EitherArray, Params, Score, Target
+from jinterp.model.score import logit, probability
 from jinterp.stream import memory
 from jinterp.stream.cut import Call, Cut, RowsFn, is_sharded, run_fitting, usual_cut
 from jinterp.tabular.remarks import missing_cells
@@ -31,9 +32,12 @@ def asked(apply_fn: ApplyFn, params: Params, ds: Table) -> Question:
 
 
 def asked_of_number(
-    apply_fn: ApplyFn, params: Params, ds: Table, target: Target, score: Score
+    apply_fn: ApplyFn, params: Params, ds: Table, target: Target, score: Score | None
 ) -> Question:
-    """The question in one number a row: a regression's output, or the score of a class."""
+    """The question in one number a row: a regression's output, or the score of a class.
+
+    What has several outputs a row is a regression if its targets are floats.
+    """
     _check.is_model_function(apply_fn)
     shape = _check.outputs_of(apply_fn, params, jnp.asarray(ds.x)).shape
     num_outputs = shape[1] if len(shape) > 1 else 1
@@ -45,12 +49,16 @@ def asked_of_number(
                 "jnp.pad(apply_fn(params, x), ((0, 0), (1, 0)))."
             )
         return ask(apply_fn, params, ds.x, None, first_output, differentiable=False)
-    if target is None and num_outputs > 2:
+    is_regression = ds.targets is not None and jnp.issubdtype(ds.targets.dtype, jnp.floating)
+    if target is None and (num_outputs > 2 or is_regression):
+        what = "output" if is_regression else "class"
         raise ValueError(
-            f"`target` is None, and the model has {num_outputs} outputs a row; expected the class "
-            f"to look at, 0 to {num_outputs - 1}. Call it once for each class."
+            f"`target` is None, and the model has {num_outputs} outputs a row; expected the {what} "
+            f"to look at, 0 to {num_outputs - 1}. Call it once for each."
         )
     target = 1 if target is None else target
+    if score is None:
+        score = logit if is_regression else probability
     return ask(apply_fn, params, ds.x, target, score, differentiable=False)
 
 

@@ -10,7 +10,6 @@ from jaxtyping import Array
 from jinterp import _check
 from jinterp._question import Question
 from jinterp._types import ApplyFn, Params, Score, Target
-from jinterp.model.score import probability
 from jinterp.tabular._accumulate import accumulated, accumulated_pairs, with_errors
 from jinterp.tabular._grids import Column, bins_of
 from jinterp.tabular._passes import are_finite, asked_of_number, at_points
@@ -50,7 +49,7 @@ def ale(
     columns: str | int | Sequence[str | int],
     *,
     target: Target = None,
-    score: Score = probability,
+    score: Score | None = None,
     num_bins: int | None = None,
 ) -> Ale:
     """How the output changes from bin to bin of a column, added up and centred.
@@ -71,7 +70,8 @@ def ale(
         ds: anything that `table` takes; targets are not needed.
         columns: the name or number of one column, or two of numbers.
         target: the class to look at; None is class 1 of two.
-        score: in which number of a class.
+        score: in which number of it; None is the probability of a class, and the output itself
+            where the targets are floats, as in a regression.
         num_bins: bins of about equally many rows; fewer where values repeat. None is 40 for one
             column, and 10 for each of two.
 

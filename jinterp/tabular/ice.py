@@ -9,7 +9,6 @@ from jaxtyping import Array
 
 from jinterp import _check
 from jinterp._types import ApplyFn, Params, Score, Target
-from jinterp.model.score import probability
 from jinterp.tabular._grids import column_of, grid_of, is_grid
 from jinterp.tabular._passes import asked_of_number
 from jinterp.tabular.partial_dependence import numbers_on_grid
@@ -47,7 +46,7 @@ def ice(
     column: str | int,
     *,
     target: Target = None,
-    score: Score = probability,
+    score: Score | None = None,
     num_curves: int | None = None,
     centred: bool = False,
     num_points: int = 100,
@@ -65,7 +64,8 @@ def ice(
         ds: anything that `table` takes; targets are not needed.
         column: the name or number of the column.
         target: the class to look at; None is class 1 of two.
-        score: in which number of a class.
+        score: in which number of it; None is the probability of a class, and the output itself
+            where the targets are floats, as in a regression.
         num_curves: how many rows to draw by `key`; None takes all.
         centred: take away each curve's first value.
         num_points: of the grid, as in `partial_dependence`.

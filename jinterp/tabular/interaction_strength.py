@@ -9,13 +9,14 @@ from jaxtyping import Array
 
 from jinterp import _check
 from jinterp._question import Question
+from jinterp._text import text_table
 from jinterp._trace import held_here
 from jinterp._types import ApplyFn, Params, Score, Target
-from jinterp.model.score import probability
 from jinterp.tabular._passes import asked_of_number, in_parts
 from jinterp.tabular.partial_dependence import numbers_at
 from jinterp.tabular.table import column_number, table
 
+_MOST_SHOWN = 20
 _NOISE = 4  # times the rounding of the largest output: less is no effect
 
 
@@ -37,6 +38,23 @@ class Interactions(NamedTuple):
     unscaled: np.ndarray
     rows: np.ndarray
 
+    def __str__(self) -> str:
+        """The twenty pairs with the largest joint effects as a table."""
+        first, second = np.triu_indices(len(self.names), 1)
+        order = np.argsort(-self.unscaled[first, second], kind="stable")
+        pairs = [(first[n], second[n]) for n in order[:_MOST_SHOWN]]
+        return text_table(
+            ["columns", "joint effect", "H"],
+            [
+                [
+                    f"{self.names[a]}, {self.names[b]}",
+                    f"{self.unscaled[a, b]:.4g}",
+                    f"{self.pairwise[a, b]:.4f}",
+                ]
+                for a, b in pairs
+            ],
+        )
+
 
 def interaction_strength(
     apply_fn: ApplyFn,
@@ -45,7 +63,7 @@ def interaction_strength(
     *,
     columns: Sequence[str | int] | None = None,
     target: Target = None,
-    score: Score = probability,
+    score: Score | None = None,
     num_rows: int = 100,
     key: Array,
 ) -> Interactions:
@@ -62,7 +80,8 @@ def interaction_strength(
         ds: anything that `table` takes; targets are not needed.
         columns: which to look at, two or more; None takes all.
         target: the class to look at; None is class 1 of two.
-        score: in which number of a class.
+        score: in which number of it; None is the probability of a class, and the output itself
+            where the targets are floats, as in a regression.
         num_rows: how many rows to draw; where there are fewer, all of them.
         key: for the rows.
 

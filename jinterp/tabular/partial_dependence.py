@@ -9,7 +9,6 @@ from jaxtyping import Array
 
 from jinterp._question import Question
 from jinterp._types import ApplyFn, Params, Score, Target
-from jinterp.model.score import probability
 from jinterp.tabular._grids import Column, column_of, grid_of, is_grid
 from jinterp.tabular._passes import are_finite, asked_of_number, at_points, in_parts, number_at
 from jinterp.tabular.table import Table, table
@@ -50,7 +49,7 @@ def partial_dependence(
     columns: str | int | Sequence[str | int],
     *,
     target: Target = None,
-    score: Score = probability,
+    score: Score | None = None,
     num_points: int = 100,
     percentiles: tuple[float, float] = (0.05, 0.95),
 ) -> PartialDependence:
@@ -66,7 +65,8 @@ def partial_dependence(
         ds: anything that `table` takes; targets are not needed.
         columns: the name or number of one column, or two for a map.
         target: the class to look at; None is class 1 of two.
-        score: in which number of a class.
+        score: in which number of it; None is the probability of a class, and the output itself
+            where the targets are floats, as in a regression.
         num_points: of the grid, in equal steps. A column with fewer values has these, a
             categorical one its categories.
         percentiles: where the grid begins and ends, as shares.

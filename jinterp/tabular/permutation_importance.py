@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jinterp import _check
+from jinterp._text import text_table
 from jinterp._types import ApplyFn, Params
 from jinterp.tabular._groups import Features, features_of
 from jinterp.tabular._passes import asked
@@ -39,13 +40,12 @@ class Importance(NamedTuple):
 
     def __str__(self) -> str:
         """The features as a table, largest first."""
-        width = max(map(len, (*self.names, "feature")))
-        rows = [f"{'feature':<{width}}  importance  deviation"]
-        for n in order_of(self):
-            rows.append(
-                f"{self.names[n]:<{width}}  {self.mean[n]:>10.4f}  {self.deviation[n]:>9.4f}"
-            )
-        return "\n".join(rows)
+        rows = [
+            [self.names[n], f"{self.mean[n]:z.4f}", f"{self.deviation[n]:.4f}"]
+            for n in order_of(self)
+        ]
+        found = text_table(["feature", "importance", "deviation"], rows)
+        return f"{found}\n\nfrom a score of {self.baseline_score:z.4f}"
 
 
 def permutation_importance(

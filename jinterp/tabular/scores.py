@@ -53,11 +53,12 @@ def negative_cross_entropy(outputs: Array, targets: Array, weights: Weights = No
 def r2(outputs: Array, targets: Array, weights: Weights = None) -> Array:
     """The share of variance explained, 1 − Σ (y − f)² / Σ (y − ȳ)²: at most 1.
 
-    NaN where the targets are all the same.
+    The mean over the outputs, where there are several; NaN where the targets of one are all the
+    same.
 
     Args:
-        outputs: `[rows]` or `[rows, 1]`.
-        targets: `[rows]` or `[rows, 1]`.
+        outputs: `[rows]` or `[rows, outputs]`.
+        targets: of that shape.
         weights: `[rows]` not negative; None weighs all rows alike.
 
     >>> import jax.numpy as jnp
@@ -65,6 +66,10 @@ def r2(outputs: Array, targets: Array, weights: Weights = None) -> Array:
     0.5
     """
     outputs, targets = _numbers(outputs, targets, "r2")
+    return jax.vmap(_r2_of_one, (1, 1, None))(outputs, targets, weights).mean()
+
+
+def _r2_of_one(outputs: Array, targets: Array, weights: Weights) -> Array:
     counted = jnp.ones(targets.shape, bool) if weights is None else weights > 0
     infinity = jnp.array(jnp.inf, targets.dtype)
     least, largest = jnp.where(counted, targets, infinity), jnp.where(counted, targets, -infinity)
@@ -75,11 +80,11 @@ def r2(outputs: Array, targets: Array, weights: Weights = None) -> Array:
 
 
 def negative_mean_squared_error(outputs: Array, targets: Array, weights: Weights = None) -> Array:
-    """The mean of −(y − f)²: at most 0.
+    """The mean of −(y − f)², over the outputs too where there are several: at most 0.
 
     Args:
-        outputs: `[rows]` or `[rows, 1]`.
-        targets: `[rows]` or `[rows, 1]`.
+        outputs: `[rows]` or `[rows, outputs]`.
+        targets: of that shape.
         weights: `[rows]` not negative; None weighs all rows alike.
 
     >>> import jax.numpy as jnp
@@ -87,7 +92,7 @@ def negative_mean_squared_error(outputs: Array, targets: Array, weights: Weights
     -2.0
     """
     outputs, targets = _numbers(outputs, targets, "negative_mean_squared_error")
-    return -_mean((targets - outputs) ** 2, weights)
+    return -_mean(((targets - outputs) ** 2).mean(1), weights)
 
 
 def _mean(values: Array, weights: Weights) -> Array:
@@ -112,13 +117,12 @@ def _classes(outputs: Array, targets: Array, name: str) -> None:
 
 
 def _numbers(outputs: Array, targets: Array, name: str) -> tuple[Array, Array]:
-    """Both as floats `[rows]`."""
+    """Both as floats `[rows, outputs]`."""
     size = len(targets)
-    if outputs.size != size or targets.size != size:
+    if len(outputs) != size or outputs.size != targets.size:
         raise ValueError(
             f"`{name}` was given outputs {list(outputs.shape)} and targets {list(targets.shape)}; "
-            "expected one number a row, [rows] or [rows, 1]. For classes use "
-            "jinterp.tabular.accuracy."
+            "expected as many numbers a row in both. For classes use jinterp.tabular.accuracy."
         )
-    outputs = at_least_float32(outputs).reshape(size)
-    return outputs, targets.reshape(size).astype(outputs.dtype)
+    outputs = at_least_float32(outputs).reshape(size, -1)
+    return outputs, targets.reshape(size, -1).astype(outputs.dtype)

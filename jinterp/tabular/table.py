@@ -1,5 +1,6 @@
 """Rows and named columns, as every function of tables reads them."""
 
+import difflib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -27,14 +28,18 @@ class Table(NamedTuple):
     categories: dict[str, tuple[str, ...]]
 
 
-def table(ds: Any, *, column_names: Sequence[str] | None = None) -> Table:
+def table(
+    ds: Any, *, column_names: Sequence[str] | None = None, like: Table | None = None
+) -> Table:
     """A dataset as rows of numbers with named columns.
 
     Every function of tables that takes a dataset calls this on it; call it yourself to name the
     columns of an array, or to train on the codes that the model will be asked with.
 
     Columns of categories, strings and booleans become codes 0 to k − 1: categories of pandas and
-    enumerations of polars in their own order, everything else sorted. A missing cell is NaN, in a
+    enumerations of polars in their own order, everything else sorted, of the values that occur in
+    these rows. For other rows of the same kind, such as a held-out part, give the table that the
+    model was trained on as `like`, so that a code means the same. A missing cell is NaN, in a
     categorical column as in one of numbers.
 
     Args:
@@ -42,12 +47,14 @@ def table(ds: Any, *, column_names: Sequence[str] | None = None) -> Table:
             features are a data frame (of pandas, polars, pyarrow), a structured array, or an
             array `[rows, columns]`.
         column_names: of the columns of an array; None calls them x0, x1, ...
+        like: a table whose columns, in their order, and codes this one gets, too.
 
     Returns:
         A `Table`, whose `x` is float32, or float64 where JAX is set to it.
 
     Raises:
-        ValueError: a name repeats, there are no rows, or lengths disagree.
+        ValueError: a name repeats, there are no rows, or lengths disagree; or columns or categories
+            are others than those of `like`.
         TypeError: a column is of no known kind.
 
     >>> import numpy as np
@@ -55,7 +62,15 @@ def table(ds: Any, *, column_names: Sequence[str] | None = None) -> Table:
     >>> found = table((rows, np.array([0, 1])))
     >>> found.x.tolist(), found.categories
     ([[1.5, 1.0], [2.5, 0.0]], {'colour': ('blue', 'red')})
+    >>> table(rows[:1], like=found).x.tolist()  # red is 1 here, too
+    [[1.5, 1.0]]
     """
+    if like is not None:
+        given = table(ds, column_names=column_names)
+        has_no_names = column_names is None and given.column_names == _numbered(given.x.shape[1])
+        if has_no_names and given.x.shape[1] == len(like.column_names):
+            given = _renamed(given, like.column_names)
+        return _like(given, like)
     if isinstance(ds, Table):
         return ds if column_names is None else _renamed(ds, column_names)
     features, targets = ds if isinstance(ds, tuple) and len(ds) == 2 else (ds, None)
@@ -76,6 +91,53 @@ def _renamed(ds: Table, column_names: Sequence[str]) -> Table:
     )
 
 
+def _like(ds: Table, like: Table) -> Table:
+    """The same rows with the columns and the codes of another table."""
+    missing = [name for name in like.column_names if name not in ds.column_names]
+    others = [name for name in ds.column_names if name not in like.column_names]
+    if missing or others:
+        what = f"lacks the columns {listed(missing)}" if missing else f"has {listed(others)}, too"
+        raise ValueError(
+            f"the table {what}; expected the {len(like.column_names)} columns of `like`: "
+            f"{listed(like.column_names)}."
+        )
+    for name in ds.categories.keys() - like.categories.keys():
+        raise ValueError(f"the column {name!r} is categorical; expected numbers, as in `like`.")
+    x = ds.x[:, np.array([ds.column_names.index(name) for name in like.column_names])]
+    if like.categories:
+        x = np.array(x)
+    for name, categories in like.categories.items():
+        number = like.column_names.index(name)
+        x[:, number] = _codes_like(name, x[:, number], ds.categories.get(name), categories)
+    return Table(x, ds.targets, like.column_names, like.categories)
+
+
+def _codes_like(
+    name: str, codes: np.ndarray, own: tuple[str, ...] | None, categories: tuple[str, ...]
+) -> np.ndarray:
+    """Codes of some categories as codes of others; NaN stays."""
+    present = np.unique(codes[~np.isnan(codes)])
+    if own is None:
+        unknown = [str(code) for code in present if code not in range(len(categories))]
+    else:
+        unknown = [own[int(code)] for code in present if own[int(code)] not in categories]
+    if unknown:
+        raise ValueError(
+            f"the column {name!r} has {listed(unknown)}; expected the categories of `like`: "
+            f"{listed(categories)}. Leave these rows out, or make their cells missing."
+        )
+    if own is None:
+        return codes
+    found = np.full(len(codes), np.nan, codes.dtype)
+    for code in present:
+        found[codes == code] = categories.index(own[int(code)])
+    return found
+
+
+def _numbered(num_columns: int) -> tuple[str, ...]:
+    return tuple(f"x{n}" for n in range(num_columns))
+
+
 def _read(features: Any, column_names: Sequence[str] | None) -> Columns:
     dtype = jax.dtypes.canonicalize_dtype(np.float64)
     structured = isinstance(features, np.ndarray) and features.dtype.names is not None
@@ -90,7 +152,7 @@ def _read(features: Any, column_names: Sequence[str] | None) -> Columns:
     x = _array(features, dtype)
     if x.ndim != 2:
         return Columns(x, (), {})
-    names = [f"x{n}" for n in range(x.shape[1])] if column_names is None else column_names
+    names = _numbered(x.shape[1]) if column_names is None else column_names
     return Columns(x, _names(names, x.shape[1]), {})
 
 
@@ -158,7 +220,9 @@ def column_number(ds: Table, name: str | int) -> int:
         return ds.column_names.index(name)
     if isinstance(name, int | np.integer) and -num_columns <= name < num_columns:
         return int(name) % num_columns
+    near = difflib.get_close_matches(str(name), ds.column_names, 1)
+    advice = f" Did you mean {near[0]!r}?" if near else ""
     raise ValueError(
         f"there is no column {name!r}; expected one of {listed(ds.column_names)}, or a number from "
-        f"0 to {num_columns - 1}."
+        f"0 to {num_columns - 1}.{advice}"
     )

@@ -237,8 +237,9 @@ def test_a_target_that_is_no_number() -> None:
 def test_a_dense_output_needs_a_score(explain: Any, target: Any) -> None:
     said = message(ValueError, explain, *unet(), IMAGES, target)
     assert "`logits` has the shape (4, 8, 12, 5); expected [batch, classes]" in said
-    assert "Use score=jinterp.channel or jinterp.neuron for a unit of a layer" in said
-    assert "or a `score` of your own" in said
+    assert "for a unit of a layer score=jinterp.channel or jinterp.neuron" in said
+    assert "every pixel use score=jinterp.region(mask) or jinterp.pixel(row, column)" in said
+    assert "a `score` of your own" in said
 
 
 def left_half(outputs: Any, target: Any) -> Any:

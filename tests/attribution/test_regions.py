@@ -237,6 +237,7 @@ def test_a_dataset_of_regions(tmp_path: Any) -> None:
         (jinterp.region(MASKS & (np.arange(4) != 2)[:, None, None]), "empty for example 2"),
         (jinterp.pixel(1, 9), r"`place` is \(1, 9\); expected a pixel of \(3, 5\)"),
         (jinterp.pixel(1), r"`place` is \(1,\); expected a pixel"),
+        (jinterp.region(MASK * 255), r"`mask` has integers up to 255, such as a label map"),
     ],
 )
 def test_regions_that_are_none(score: Any, message: str) -> None:
@@ -250,6 +251,19 @@ def test_negative_weights_and_half_precision() -> None:
     logits = jnp.full((1, 300, 300, 2), 3, jnp.float16)  # more pixels than float16 counts
     for score in (jinterp.region(np.ones((300, 300), bool)), jinterp.region()):
         np.testing.assert_allclose(score(logits, 0), 3, rtol=1e-3)
+
+
+def test_a_mask_of_zeros_and_ones() -> None:
+    found, expected = (
+        jinterp.gradient(dense, PARAMS, X, TARGET, score=jinterp.region(mask))
+        for mask in (MASK.astype(np.uint8), MASK)
+    )
+    assert_close(found, expected)
+
+
+def test_a_place_that_is_no_numbers(as_user: None) -> None:
+    with pytest.raises(TypeError, match=r"expected integers, .*: jinterp.pixel\(row, column\)"):
+        jinterp.pixel((1, 3))
 
 
 def test_what_a_region_needs() -> None:

@@ -366,6 +366,8 @@ def test_several_labels_are_no_soft_label() -> None:
     with pytest.warns(UserWarning, match=r"1 examples have a loss that is NaN.*do not sum to 1"):
         top = jinterp.top_losses(*identity(CLASSES), (LOGITS, rows))
     assert top.indices[0] == 4
+    with pytest.warns(UserWarning, match=r"1 of \d+ examples have finite logits and a loss of NaN"):
+        jinterp.evaluate(*identity(CLASSES), (LOGITS, rows))
 
 
 def test_nan_comes_first_in_top_losses_and_is_announced() -> None:

@@ -23,6 +23,16 @@ def evaluated(x: np.ndarray = LOGITS, y: Any = Y, **keywords: Any) -> Any:
     return jinterp.evaluate_multi_label(apply_fn, 1.0, (x, y), **keywords)
 
 
+def test_printed_the_worst_label_comes_first() -> None:
+    found = evaluated(label_names=["ant", "bee", "cat", "dog"])
+    header, *lines = str(found).splitlines()
+    assert header.split() == ["precision", "recall", "f1", "support", "missed", "invented"]
+    order = np.argsort(found.f1, kind="stable")
+    assert [line.split()[0] for line in lines] == [found.label_names[n] for n in order]
+    worst = found.confusion_matrices[order[0]]
+    assert lines[0].split()[4:] == [str(n) for n in (worst[1].sum(), worst[1, 0], worst[0, 1])]
+
+
 @pytest.mark.parametrize("dtype", [np.int32, np.uint8, bool])
 def test_everything_is_as_in_scikit_learn(dtype: Any) -> None:
     found = evaluated(y=Y.astype(dtype), label_names=list("abcd"))

@@ -41,6 +41,11 @@ def test_errors_are_those_of_scikit_learn() -> None:
     assert found.mean_loss == pytest.approx(losses.mean(), rel=1e-5)
     np.testing.assert_array_equal(found.top_losses.indices, np.argsort(-losses)[:9])
     assert "a: R² " in repr(found)
+    header, *lines = str(found).splitlines()
+    assert header.split() == ["R²", "RMSE", "MAE", "mean", "residual"]
+    assert [line.split()[:2] for line in lines] == [
+        [name, f"{r2:.4f}"] for name, r2 in zip("abc", found.r2, strict=True)
+    ]
 
 
 def column(params: Any, x: Any) -> Any:

@@ -174,6 +174,32 @@ def test_a_class_that_never_occurs_is_nan_and_left_out_of_means() -> None:
     np.testing.assert_array_equal(evaluated(x, labels).ious, [0, 0, np.nan])
 
 
+def test_a_class_that_is_ignored_is_left_out_of_means() -> None:
+    x, labels = problem()
+    found = evaluated(x, np.where(labels == IGNORED, 0, labels), ignore_index=0)
+    for scores, mean in (
+        (found.ious, found.mean_iou),
+        (found.dices, found.mean_dice),
+        (found.boundary_f1, found.mean_boundary_f1),
+    ):
+        np.testing.assert_array_equal(np.isnan(scores), np.arange(CLASSES) == 0)
+        assert mean == pytest.approx(scores[1:].mean())
+    labelled = (labels != 0) & (labels != IGNORED)
+    expected = metrics.jaccard_score(
+        labels[labelled], x.argmax(-1)[labelled], labels=range(1, CLASSES), average=None
+    )
+    np.testing.assert_allclose(found.ious[1:], expected)
+    first = labelled[0]
+    of_one = metrics.jaccard_score(
+        labels[0][first],
+        x[0].argmax(-1)[first],
+        labels=np.unique(labels[0][first]),
+        average="macro",
+    )
+    assert found.images.mean_ious[0] == pytest.approx(of_one)
+    assert found.confusion_matrix[1:, 0].sum() > 0  # taken for it all the same
+
+
 def test_a_straight_boundary_off_by_some_pixels() -> None:
     """Labels change at column 10, the prediction at column 13: three pixels apart."""
     labels = np.zeros((1, 8, 20), int)
@@ -321,7 +347,13 @@ X, LABELS = problem(num=2)
     ("x", "labels", "keywords", "message"),
     [
         (X, LABELS[:, :-1], {}, r"`targets` have the shape \[batch, 8, 11\] for logits"),
-        (X, LABELS[:, :-1], {}, r"jax.image.resize\(logits, \(len\(logits\), \*\(8, 11\), 5\)"),
+        (X, LABELS[:, :-1], {}, r"jax.image.resize\(logits, \(len\(logits\), 8, 11, 5\)"),
+        (
+            X,
+            np.eye(CLASSES, dtype=int)[LABELS % CLASSES],
+            {},
+            r"For one-hot maps use targets\.argmax",
+        ),
         (X, LABELS[..., None], {}, r"Use targets\[..., 0\]\."),
         (np.moveaxis(X, -1, 1), LABELS, {}, "classes first: use jnp.moveaxis"),
         (X, LABELS, {"ignore_index": None}, r"is 255; expected 0 to 4.*ignore_index=255"),

@@ -112,6 +112,20 @@ def test_preprocessing_is_part_of_the_step() -> None:
     np.testing.assert_array_equal(found, expected)
 
 
+def test_probabilities_in_place_of_logits_are_noticed() -> None:
+    def softmax(params, x):
+        return jax.nn.softmax(x @ params)
+
+    with pytest.warns(UserWarning, match="rows from 0 to 1 that sum to 1; expected logits"):
+        jinterp.evaluate(softmax, jnp.eye(4), (LOGITS, TARGETS))
+
+    def maps(params, x):
+        return jax.nn.softmax((x @ params)[:, None, :])
+
+    with pytest.warns(UserWarning, match="return jnp.log of its result"):
+        jinterp.evaluate_segmentation(maps, jnp.eye(4), (LOGITS, TARGETS[:, None]))
+
+
 # ---------------------------------------------------------------- compiles
 
 

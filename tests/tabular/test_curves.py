@@ -1,5 +1,7 @@
 """Partial dependence, ICE and ALE: closed forms, scikit-learn, PyALE, and what goes wrong."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -282,3 +284,20 @@ def test_columns_without_a_course_get_a_named_error() -> None:
     frame = pd.DataFrame({"kind": list("ab") * 15, "size": X[:, 0]})
     with pytest.raises(ValueError, match="column 'kind' is categorical; expected two columns of"):
         jinterp.ale(linear, ONES[:2], frame, ["kind", "size"])
+
+
+def two_numbers(params: Any, x: Any) -> Any:
+    return jnp.stack([x[:, 0], 10 * x[:, 1]], axis=-1)
+
+
+def test_the_outputs_of_a_regression_are_no_probabilities() -> None:
+    x = independent(200, 2)
+    y = np.asarray(two_numbers(None, x))
+    with pytest.raises(ValueError, match="2 outputs a row; expected the output to look at, 0 to 1"):
+        jinterp.partial_dependence(two_numbers, None, (x, y), 1)
+    found = jinterp.partial_dependence(two_numbers, None, (x, y), 1, target=1)
+    np.testing.assert_allclose(found.mean, 10 * found.grids[0], rtol=1e-5)
+    local = jinterp.ale(two_numbers, None, (x, y), 0, target=0)
+    np.testing.assert_allclose(np.diff(local.effect), np.diff(local.edges[0]), rtol=1e-4)
+    as_class = jinterp.partial_dependence(two_numbers, None, x, 1)
+    assert 0 <= as_class.mean.min() <= as_class.mean.max() <= 1

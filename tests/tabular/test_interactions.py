@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jinterp
+from jinterp.tabular import Interactions
 from tests.problems import count_compiles
 from tests.tabular.models import independent, linear, product, trained
 
@@ -82,3 +83,14 @@ def test_bad_input_gets_a_named_error() -> None:
     x[3, 1] = np.nan
     with pytest.raises(ValueError, match="cells are missing in 'x1'"):
         jinterp.interaction_strength(linear, ones, x, key=KEY)
+
+
+def test_printed_the_pair_that_does_most_together_comes_first() -> None:
+    unscaled = np.array([[0, 0.1, 2.0], [0.1, 0, 0.5], [2.0, 0.5, 0]])
+    found = Interactions(("a", "b", "c"), unscaled / 4, np.zeros(3), unscaled, np.arange(5))
+    assert str(found).splitlines() == [
+        "columns  joint effect       H",
+        "a, c                2  0.5000",
+        "b, c              0.5  0.1250",
+        "a, b              0.1  0.0250",
+    ]

@@ -177,6 +177,8 @@ def test_importance_prints_as_a_table_largest_first() -> None:
         "feature  importance  deviation",
         "large        0.5000     0.0200",
         "small        0.1000     0.0000",
+        "",
+        "from a score of 1.0000",
     ]
 
 

@@ -6,9 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn import metrics
 
 import jinterp
-from jinterp.tabular import accuracy, negative_cross_entropy, r2, table
+from jinterp.tabular import (
+    accuracy,
+    negative_cross_entropy,
+    negative_mean_squared_error,
+    r2,
+    table,
+)
 
 X = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
 
@@ -34,6 +41,18 @@ def test_small_integers_and_labels_that_are_none() -> None:
     assert np.isnan(negative_cross_entropy(outputs, jnp.full(60, -1)))
     with pytest.raises(ValueError, match="was given one logit a row"):
         accuracy(outputs[:, :1], jnp.asarray(y))
+
+
+def test_scores_of_several_outputs_are_means_over_them() -> None:
+    outputs, y = jnp.asarray(X[:, :2]), jnp.asarray(X[:, 1:3])
+    weights = jnp.arange(60, dtype=jnp.float32)
+    for given in (None, weights):
+        expected = metrics.r2_score(y, outputs, sample_weight=given)
+        assert float(r2(outputs, y, given)) == pytest.approx(expected, rel=1e-4)
+        error = metrics.mean_squared_error(y, outputs, sample_weight=given)
+        assert float(negative_mean_squared_error(outputs, y, given)) == pytest.approx(-error)
+    with pytest.raises(ValueError, match="expected as many numbers a row in both"):
+        r2(outputs, y[:, 0])
 
 
 def root(params: Any, x: Any) -> Any:

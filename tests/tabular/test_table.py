@@ -1,5 +1,7 @@
 """Frames, structured arrays and arrays as named columns of numbers."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -140,3 +142,44 @@ def test_remarks_name_constant_duplicated_and_missing_columns() -> None:
     assert found.constant == ("seven",)
     assert found.duplicated == (("a", "minus"), ("b", "b2"))
     assert found.missing == {"b": 1, "b2": 1}
+
+
+CITIES = pd.DataFrame({"city": ["Bern", "Basel", "Genf"], "age": [1.0, 2.0, 3.0]})
+
+
+def test_other_rows_get_the_codes_and_columns_of_a_table() -> None:
+    known = jinterp.table(CITIES)
+    frame = pd.DataFrame({"age": [5.0, 6.0, 7.0], "city": ["Genf", None, "Bern"]})
+    assert jinterp.table(frame).categories["city"] == ("Bern", "Genf")
+    found = jinterp.table((frame, [0, 1, 0]), like=known)
+    assert found.column_names == known.column_names
+    assert found.categories == known.categories == {"city": ("Basel", "Bern", "Genf")}
+    np.testing.assert_array_equal(found.x, [[2, 5], [np.nan, 6], [1, 7]])
+    np.testing.assert_array_equal(found.targets, [0, 1, 0])
+    np.testing.assert_array_equal(jinterp.table(jinterp.table(frame), like=known).x, found.x)
+
+
+def test_an_array_of_codes_gets_the_names_of_a_table() -> None:
+    known = jinterp.table(CITIES)
+    for array in (np.array([[2.0, 5.0]]), jnp.array([[2.0, 5.0]])):
+        found = jinterp.table(array, like=known)
+        assert (found.column_names, found.categories) == (known.column_names, known.categories)
+        np.testing.assert_array_equal(found.x, [[2, 5]])
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (CITIES.replace("Genf", "Chur"), "the column 'city' has 'Chur'; expected the categories"),
+        (
+            np.array([[3.0, 5.0]]),
+            r"the column 'city' has '3\.0'; expected the categories",
+        ),
+        (CITIES[["age"]], "the table lacks the columns 'city'; expected the 2 columns of `like`"),
+        (CITIES.assign(id=1), "the table has 'id', too; expected the 2 columns"),
+        (CITIES.assign(age=["a", "b", "c"]), "the column 'age' is categorical; expected numbers"),
+    ],
+)
+def test_rows_that_are_not_like_the_others(features: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        jinterp.table(features, like=jinterp.table(CITIES))
