@@ -73,14 +73,19 @@ def label_maps(
     # A panel has the shape of the picture, and room for two lines above it.
     panel_width = 2.3
     room = 0.34 if titles is None else 0.52
+    num_columns = len(_COLUMNS)
     fig, panels = grid(
-        fig, 5 * len(shown), (panel_width, panel_width * height / width + room), 5, below=0.6
+        fig,
+        num_columns * len(shown),
+        (panel_width, panel_width * height / width + room),
+        num_columns,
+        below=0.6,
     )
     known = maps.losses[np.isfinite(maps.losses)]
     limit = float(np.percentile(known, 99)) if known.size else 1.0
     mappable = None
     for row in range(len(shown)):
-        axes = panels[5 * row : 5 * row + 5]
+        axes = panels[num_columns * row : num_columns * (row + 1)]
         draw(axes[0], images[row])
         _draw_classes(axes[1], shown[row], palette)
         _draw_classes(axes[2], maps.predictions[row], palette)
@@ -197,7 +202,9 @@ def _legend(
         frameon=False,
         title=f"and {left_out} more classes" if left_out else None,
     )
-    place: dict[str, Any] = {"location": "bottom", "aspect": 25, "fraction": 0.05, "shrink": 0.25}
+    of_row = 0.05 * len(_COLUMNS) / len(panels)
+    place: dict[str, Any] = {"location": "bottom", "aspect": 25, "shrink": 0.25}
+    place |= {"fraction": of_row, "pad": of_row}
     place |= {"anchor": (0.99, 1.0), "panchor": False}  # pictures stay where their titles are
     bar = fig.colorbar(mappable, ax=list(panels), **place)
     bar.ax.set_xlabel("loss, clipped at the 99th percentile", fontsize=SMALL, color=GREY)
