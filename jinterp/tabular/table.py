@@ -65,14 +65,9 @@ def table(
     >>> table(rows[:1], like=found).x.tolist()  # red is 1 here, too
     [[1.5, 1.0]]
     """
-    if like is not None:
-        given = table(ds, column_names=column_names)
-        has_no_names = column_names is None and given.column_names == _numbered(given.x.shape[1])
-        if has_no_names and given.x.shape[1] == len(like.column_names):
-            given = _renamed(given, like.column_names)
-        return _like(given, like)
     if isinstance(ds, Table):
-        return ds if column_names is None else _renamed(ds, column_names)
+        found = ds if column_names is None else _renamed(ds, column_names)
+        return found if like is None else _like(found, like)
     features, targets = ds if isinstance(ds, tuple) and len(ds) == 2 else (ds, None)
     columns = _read(features, column_names)
     if columns.x.ndim != 2 or 0 in columns.x.shape:
@@ -80,7 +75,21 @@ def table(
             f"the features have the shape {columns.x.shape}; expected [rows, columns], at least "
             "one of each."
         )
-    return Table(columns.x, _targets(targets, len(columns.x)), columns.names, columns.categories)
+    found = Table(columns.x, _targets(targets, len(columns.x)), columns.names, columns.categories)
+    if like is None:
+        return found
+    is_named = column_names is not None or _has_names(features)
+    if not is_named and len(columns.names) == len(like.column_names):
+        found = found._replace(column_names=like.column_names)
+    return _like(found, like)
+
+
+def _has_names(features: Any) -> bool:
+    return _is_structured(features) or _columns.is_frame(features)
+
+
+def _is_structured(features: Any) -> bool:
+    return isinstance(features, np.ndarray) and features.dtype.names is not None
 
 
 def _renamed(ds: Table, column_names: Sequence[str]) -> Table:
@@ -134,25 +143,20 @@ def _codes_like(
     return found
 
 
-def _numbered(num_columns: int) -> tuple[str, ...]:
-    return tuple(f"x{n}" for n in range(num_columns))
-
-
 def _read(features: Any, column_names: Sequence[str] | None) -> Columns:
     dtype = jax.dtypes.canonicalize_dtype(np.float64)
-    structured = isinstance(features, np.ndarray) and features.dtype.names is not None
-    if structured or _columns.is_frame(features):
+    if _has_names(features):
         if column_names is not None:
             raise ValueError(
                 "`column_names` are given, and the features have names of their own; expected "
                 "one of the two. Rename the columns there, or leave column_names out."
             )
-        read = _columns.of_structured if structured else _columns.of_frame
+        read = _columns.of_structured if _is_structured(features) else _columns.of_frame
         return read(features, dtype)
     x = _array(features, dtype)
     if x.ndim != 2:
         return Columns(x, (), {})
-    names = _numbered(x.shape[1]) if column_names is None else column_names
+    names = [f"x{n}" for n in range(x.shape[1])] if column_names is None else column_names
     return Columns(x, _names(names, x.shape[1]), {})
 
 

@@ -177,6 +177,8 @@ def test_an_array_of_codes_gets_the_names_of_a_table() -> None:
         ),
         (CITIES[["age"]], "the table lacks the columns 'city'; expected the 2 columns of `like`"),
         (CITIES.assign(id=1), "the table has 'id', too; expected the 2 columns"),
+        (pd.DataFrame({"x0": [1], "x1": [2]}), "the table lacks the columns 'city', 'age'"),
+        (np.zeros((2, 3)), "the table lacks the columns 'city', 'age'"),
         (CITIES.assign(age=["a", "b", "c"]), "the column 'age' is categorical; expected numbers"),
     ],
 )
