@@ -187,5 +187,5 @@ def test_a_dense_output_through_a_score_of_the_user(x64: None) -> None:
 
 
 def test_a_dense_output_without_a_score_says_what_to_do(as_user: None) -> None:
-    with pytest.raises(ValueError, match="or a `score` of your own"):
+    with pytest.raises(ValueError, match=r"use score=jinterp\.region\(mask\)"):
         jinterp.gradient(*networks.unet(), IMAGES, TARGET)
