@@ -221,6 +221,13 @@ def losses_of(loss_fn: LossFn, logits: Any, targets: Any) -> jax.ShapeDtypeStruc
     return losses
 
 
+def sum_to_one(rows: np.ndarray) -> bool:
+    """Whether rows `[..., classes]` look like probabilities."""
+    if rows.ndim < 2 or rows.shape[-1] < 2:
+        return False
+    return bool((rows >= 0).all() and np.allclose(rows.sum(axis=-1), 1, atol=1e-4))
+
+
 def class_names_match(class_names: Sequence[str] | None, num_classes: int) -> list[str]:
     """The names as a list, the numbers where there are none."""
     if class_names is None:

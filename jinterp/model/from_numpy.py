@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
+from jinterp import _check
 from jinterp._functions import name_of
 from jinterp._trace import warn
 from jinterp._types import Inputs, Params
@@ -59,13 +60,13 @@ class _NumpyApply:
                 f"`predict` ({name}) returned the shape {found.shape} for 2 rows; expected [rows] "
                 "or [rows, outputs]."
             )
-        if self.probabilities and not _sums_to_one(found):
+        if self.probabilities and not _check.sum_to_one(found):
             raise ValueError(
                 f"`probabilities` is True, and the outputs of `predict` ({name}) for two rows of "
                 f"zeros are {found.tolist()}; expected rows from 0 to 1 that sum to 1. Pass "
                 "probabilities=False."
             )
-        if _sums_to_one(found) and not self.probabilities:
+        if _check.sum_to_one(found) and not self.probabilities:
             warn(
                 f"the outputs of `predict` ({name}) for two rows of zeros are {found.tolist()}, "
                 "which look like probabilities and are taken as logits. If they are, pass "
@@ -110,9 +111,3 @@ def from_numpy(predict: Callable[[Any], Any], *, probabilities: bool = False) ->
             "probabilities=True."
         )
     return Model(_NumpyApply(predict, probabilities), None)
-
-
-def _sums_to_one(rows: np.ndarray) -> bool:
-    if rows.ndim < 2 or rows.shape[1] < 2:
-        return False
-    return bool((rows >= 0).all() and np.allclose(rows.sum(axis=1), 1, atol=1e-4))

@@ -10,6 +10,8 @@ import pytest
 from flax import linen as nn
 
 import jinterp
+from jinterp._question import ask
+from jinterp.model.attention import attention_probabilities
 from tests.laws.explainers import CASES, PARAMS, Case, X, assert_close, every
 from tests.problems import count_compiles
 
@@ -114,6 +116,15 @@ def test_masks_go_with_the_few_examples_by_which_a_layer_is_chosen() -> None:
     maps = jinterp.grad_cam(of_tokens, params, x, target, score=score)
     expected = jinterp.grad_cam(of_tokens, params, X, TARGET, score=jinterp.region(MASKS))
     assert_close(maps[:4], expected)
+
+
+def test_attention_is_that_of_the_whole_model() -> None:
+    question = ask(attentive, PARAMS, X, TARGET, jinterp.region(MASKS))
+    found = attention_probabilities(question.apply_fn, question.params, question.x)
+    expected = attention_probabilities(attentive, PARAMS, X)
+    assert found.keys() == expected.keys()
+    for name, probabilities in expected.items():
+        assert_close(found[name], probabilities)
 
 
 class Convolutional(nn.Module):
