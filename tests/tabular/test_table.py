@@ -185,3 +185,8 @@ def test_an_array_of_codes_gets_the_names_of_a_table() -> None:
 def test_rows_that_are_not_like_the_others(features: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         jinterp.table(features, like=jinterp.table(CITIES))
+
+
+def test_a_column_that_is_misspelt() -> None:
+    with pytest.raises(ValueError, match=r"no column 'citty'.*Did you mean 'city'\?"):
+        jinterp.partial_dependence(lambda params, x: x[:, 1], None, CITIES, "citty")
