@@ -108,6 +108,9 @@ from jinterp.tabular import ice as ice
 from jinterp.tabular import ale as ale
 from jinterp.tabular import interaction_strength as interaction_strength
 
+# Whether the network is healthy.
+from jinterp.diagnose import mean_loss as mean_loss
+
 # One pass kept, and its pictures.
 from jinterp import plot as plot
 from jinterp.interpretation import ClassificationInterpretation as ClassificationInterpretation

@@ -48,6 +48,9 @@ PreprocessFn = Callable[[Inputs], Inputs]
 LossFn = Callable[[Array, Array], Array]
 """`loss_fn(logits, targets) -> [batch]`, or elementwise `[batch, ...]` as optax's losses are."""
 
+BatchLossFn = Callable[[Params, Any], Array]
+"""`loss_fn(params, batch) -> scalar`: what training makes small, for a batch of any structure."""
+
 EitherArray = Array | np.ndarray
 """Where a function takes either."""
 

@@ -27,6 +27,7 @@ ROOMS = (
     "evaluate",
     "attribution",
     "tabular",
+    "diagnose",
     "plot",
     "report",
     "interpretation",
