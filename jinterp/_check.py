@@ -24,9 +24,21 @@ _EVALUATION_MODE = (
 
 def outputs_of(apply_fn: ApplyFn, params: Params, x: Inputs) -> Any:
     """The abstract output of abstract inputs, one array, or a named error."""
+    outputs = any_outputs_of(apply_fn, params, x)
+    one_output(outputs)
+    return outputs
+
+
+def any_outputs_of(apply_fn: ApplyFn, params: Params, x: Inputs) -> Any:
+    """The abstract outputs of abstract inputs, of any structure, or a named error."""
     outputs = _traced(apply_fn, params, x)
     if not under_transform((params, x)):
         _has_hash(apply_fn)
+    return outputs
+
+
+def one_output(outputs: Any) -> None:
+    """Whether a model returns one array."""
     if not hasattr(outputs, "shape"):
         kind = type(outputs).__name__
         size = f" of {len(outputs)}" if isinstance(outputs, tuple | list | dict) else ""
@@ -35,7 +47,6 @@ def outputs_of(apply_fn: ApplyFn, params: Params, x: Inputs) -> Any:
             f"Wrap it: def apply_fn(params, x): return model(params, x)[0]. If it came from "
             f"mutable=..., leave that out. {_EVALUATION_MODE}"
         )
-    return outputs
 
 
 def num_examples(x: Inputs, name: str = "x") -> int:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jinterp._types import AnyArray, Inputs, Params
+from jinterp.model.nonlinearity import Nonlinearity
 
 
 class Opened(abc.ABC):
@@ -28,6 +29,14 @@ class Opened(abc.ABC):
     ) -> tuple[Any, tuple[AnyArray, ...]]:
         """The logits, and each layer's output after its delta was added."""
         return self._run(self._checked(deltas), params, x, replace=False)
+
+    def read(self, params: Params, x: Inputs) -> tuple[Any, tuple[AnyArray, ...]]:
+        """The logits, and each layer's output as it is."""
+        return self._run(self.zeros(), params, x, replace=False)
+
+    def nonlinearities(self) -> list[Nonlinearity | None]:
+        """The function that cuts each layer's first output, None where none is known."""
+        return [None] * len(self.shapes)
 
     def replaced(self, values: tuple[AnyArray, ...], params: Params, x: Inputs) -> Any:
         """The logits with these values in place of the layers' outputs."""

@@ -188,7 +188,7 @@ class _Builder:
         is_scan = eqn.primitive.name == "scan"
         calls = [(*call, n) for n in range(eqn.params["length"])] if is_scan else [call]
         for each in calls:
-            for number, inner in enumerate(_opened(_body(eqn))[0].eqns):
+            for number, inner in enumerate(body_of(eqn).eqns):
                 inside = scopes + _scopes_of(inner, each)
                 if any(
                     len(layer) > len(scopes) and inside[: len(layer)] == layer
@@ -270,6 +270,11 @@ def _scan_sizes(eqn: Any) -> tuple[int, int]:
 
 def _body(eqn: Any) -> Any:
     return eqn.params["jaxpr"] if "jaxpr" in eqn.params else eqn.params["call_jaxpr"]
+
+
+def body_of(eqn: Any) -> jex.Jaxpr:
+    """The jaxpr that a call-like equation calls."""
+    return _opened(_body(eqn))[0]
 
 
 def _opened(jaxpr: Any) -> tuple[Any, Sequence[Any]]:

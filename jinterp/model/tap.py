@@ -14,6 +14,7 @@ from jaxtyping import Array
 
 from jinterp._types import AnyArray, ApplyFn, Inputs, Params
 from jinterp.model.layers import Place, batch_axes, batch_first, doubled, find, places
+from jinterp.model.nonlinearity import Nonlinearity, nonlinearities
 from jinterp.model.opened import HoldsLayers, Opened
 from jinterp.model.program import Atom, Program, Scopes, assembled, flatten
 
@@ -99,8 +100,7 @@ def activations(
 def _activations(
     apply_fn: ApplyFn, names: tuple[str, ...], params: Params, x: Inputs
 ) -> tuple[AnyArray, ...]:
-    opened = open_layers(apply_fn, params, x, names)
-    return opened(opened.zeros(), params, x)[1]
+    return open_layers(apply_fn, params, x, names).read(params, x)[1]
 
 
 def open_layers(apply_fn: ApplyFn, params: Params, x: Inputs, names: Sequence[str]) -> Opened:
@@ -130,6 +130,15 @@ class Traced(Opened):
     ) -> tuple[Any, tuple[AnyArray, ...]]:
         run = _perturbed(self._program, self._places, "replace" if replace else "add")
         return self._computed(run, self._in_place(given), params, x)
+
+    def read(self, params: Params, x: Inputs) -> tuple[Any, tuple[AnyArray, ...]]:
+        outputs = [output for place in self._places for output in place.outputs]
+        equations = [step.eqn for step in self._program.steps]
+        run = assembled(self._program, [], [*self._program.outputs, *outputs], equations)
+        return self._computed(run, (), params, x)
+
+    def nonlinearities(self) -> list[Nonlinearity | None]:
+        return nonlinearities(self._program, [place.outputs[0] for place in self._places])
 
     def either(
         self, is_replaced: Sequence[AnyArray], given: Sequence[AnyArray], params: Params, x: Inputs

@@ -15,6 +15,7 @@ from jinterp.stream.reduce import mean as mean
 from jinterp.stream.reduce import moments as moments
 from jinterp.stream.reduce import top_k as top_k
 from jinterp.stream.reduce import total as total
+from jinterp.stream.task import AnyOutputs as AnyOutputs
 from jinterp.stream.task import Classification as Classification
 from jinterp.stream.task import Regression as Regression
 from jinterp.stream.task import Segmentation as Segmentation

@@ -73,8 +73,8 @@ def fold(
         ds: anything that `batches` takes. In a run of several processes, each gives its own
             part: the dataset indices of sized parts follow each other in order of process, those
             of streams alternate.
-        task: what outputs and targets must be: `Classification`, `Segmentation` or `Regression`
-            of `jinterp.stream`.
+        task: what outputs and targets must be: `Classification`, `Segmentation`, `Regression` or
+            `AnyOutputs` of `jinterp.stream`.
         prepare: `prepare(batch, logits)`, computed once a batch and given to the reducers in
             place of the logits; arrays `[batch, ...]`.
         mesh: the devices to cut batches over, along the axis `"data"` where it has one. None uses
@@ -237,7 +237,8 @@ def _chosen_size(run: Run, some: Block, num_examples: int | None, lanes: int) ->
             num_shards=placement.num_shards,
             num_lanes=lanes,
             num_examples=num_examples,
-            output_bytes=logits.size * logits.dtype.itemsize // num,
+            output_bytes=max(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(logits))
+            // num,
         )
         if len(_sizes) >= _MOST_SIZES:
             _sizes.clear()

@@ -37,7 +37,7 @@ class Plan(NamedTuple):
     """
 
     compile_at: Callable[[int], Compiled]
-    abstract: tuple[Batch, jax.ShapeDtypeStruct]
+    abstract: tuple[Batch, Any]
     num_lanes: int
     shard: Shard
 
@@ -199,21 +199,21 @@ class Pass:
         among_others, among_copies = (
             self.first_logits(dataclasses.replace(batch, x=x)) for x in (batch.x, copies)
         )
-        scale = np.abs(among_others[np.isfinite(among_others)]).max(initial=0)
-        close = np.allclose(among_others, among_copies, rtol=0, atol=1e-3 * scale, equal_nan=True)
+        close = all(map(_close, jax.tree.leaves(among_others), jax.tree.leaves(among_copies)))
         if not agreed(int(close)):
             raise _check.examples_interact()
         warn_of_probabilities(run.task, among_others)
-        if agreed(int(np.isfinite(among_others).all() and not _equal(batch.x, copies))):
+        finite = all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(among_others))
+        if agreed(int(finite and not _equal(batch.x, copies))):
             _independent.add(key)
 
-    def first_logits(self, batch: Batch) -> np.ndarray:
+    def first_logits(self, batch: Batch) -> Any:
         while True:
             part, _ = self.parts(self.run.placement.put_batch(batch), len(batch.mask))[0]
             states = self.run.initial_states(*self.plan.abstract)
             try:
-                logits = self.step(self.run.params, states, part)[2]
-                return local_rows(logits)[:1].astype(np.float64)
+                logits = local_rows(self.step(self.run.params, states, part)[2])
+                return jax.tree.map(lambda leaf: leaf[:1].astype(np.float64), logits)
             except jax.errors.JaxRuntimeError as error:
                 self.make_smaller(len(part.mask), error)
 
@@ -268,6 +268,11 @@ class Pass:
 
 
 _independent: set[Any] = set()
+
+
+def _close(a: np.ndarray, b: np.ndarray) -> bool:
+    scale = np.abs(a[np.isfinite(a)]).max(initial=0)
+    return np.allclose(a, b, rtol=0, atol=1e-3 * scale, equal_nan=True)
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -138,7 +138,7 @@ def choose_batch_size(
         num_shards: devices that share a batch; the answer is a multiple of it.
         num_lanes: batches in flight.
         num_examples: no batch is larger than the dataset.
-        output_bytes: of what the model returns for one example.
+        output_bytes: of the largest array that the model returns for one example.
     """
     size = usual_batch_size(device)
     if num_examples is not None:

@@ -151,18 +151,9 @@ def total(value_fn: ValueFn) -> Reducer:
         values = value_fn(batch, logits).astype(jnp.uint32)
         mask = batch.mask.reshape(-1, *[1] * (values.ndim - 1))
         added = jnp.where(mask, values, jnp.uint32(0)).sum(0, dtype=jnp.uint32)
-        return merge(state, (jnp.zeros_like(added), added))
+        return add_counts(state, (jnp.zeros_like(added), added))
 
-    def merge(a: State, b: State) -> State:
-        low = a[1] + b[1]
-        carry = (low < a[1]).astype(jnp.uint32)
-        return a[0] + b[0] + carry, low
-
-    def finalize(state: State) -> np.ndarray:
-        high, low = (part.astype(np.int64) for part in state)
-        return (high << 32) + low
-
-    return Reducer(init, update, merge, finalize)
+    return Reducer(init, update, add_counts, counts_of)
 
 
 @functools.cache
@@ -231,9 +222,9 @@ def moments(value_fn: ValueFn) -> Reducer:
         total = a[0] + b[0]
         share = b[0].astype(dtype) / jnp.maximum(total, jnp.uint32(1)).astype(dtype)
         delta = (b[1][0] - a[1][0]) + (b[1][1] - a[1][1])
-        mean = _two_sum(a[1], delta * share)
-        squares = _two_sum(a[2], b[2][0] + b[2][1])
-        squares = _two_sum(squares, delta**2 * a[0].astype(dtype) * share)
+        mean = two_sum(a[1], delta * share)
+        squares = two_sum(a[2], b[2][0] + b[2][1])
+        squares = two_sum(squares, delta**2 * a[0].astype(dtype) * share)
         return total, mean, squares, jnp.minimum(a[3], b[3]), jnp.maximum(a[4], b[4])
 
     def finalize(state: State) -> Moments:
@@ -299,6 +290,23 @@ def top_k(value_fn: ValueFn, k: int, payload_fn: ValueFn | None = None) -> Reduc
     return Reducer(init, update, merge, finalize)
 
 
+Pair = tuple[Any, Any]
+"""A number in two parts, high and low, so that nothing of a long sum is lost."""
+
+
+def add_counts(a: Pair, b: Pair) -> Pair:
+    """The sum of two counts of 64 bits, each two of uint32."""
+    low = a[1] + b[1]
+    carry = (low < a[1]).astype(jnp.uint32)
+    return a[0] + b[0] + carry, low
+
+
+def counts_of(pair: Pair) -> np.ndarray:
+    """The counts as int64, on the host."""
+    high, low = (part.astype(np.int64) for part in pair)
+    return (high << 32) + low
+
+
 def _as_floats(value_fn: ValueFn) -> ValueFn:
     """Values in float32 at least, booleans and integers too."""
 
@@ -310,7 +318,7 @@ def _as_floats(value_fn: ValueFn) -> ValueFn:
     return values_fn
 
 
-def _two_sum(pair: tuple[Array, Array], term: Array) -> tuple[Array, Array]:
+def two_sum(pair: Pair, term: Array) -> Pair:
     """(high, low) + term, with what rounding loses kept in low."""
     high, low = pair
     total = high + term

@@ -31,7 +31,7 @@ class Run(NamedTuple):
     task: Task
     prepare: Prepare | None
 
-    def abstract(self, block: Block, batch_size: int) -> tuple[Batch, jax.ShapeDtypeStruct]:
+    def abstract(self, block: Block, batch_size: int) -> tuple[Batch, Any]:
         """The shapes of a batch and of its logits, checked."""
 
         def struct(leaf: np.ndarray) -> jax.ShapeDtypeStruct:
@@ -42,7 +42,7 @@ class Run(NamedTuple):
         mask = jax.ShapeDtypeStruct((batch_size,), np.bool_)
         batch = Batch(x, targets, mask, jax.ShapeDtypeStruct((batch_size,), np.int32))
         seen = jax.eval_shape(self.preprocess, x) if self.preprocess else x
-        logits = _check.outputs_of(self.apply_fn, self.params, seen)
+        logits = _check.any_outputs_of(self.apply_fn, self.params, seen)
         self.task.check_outputs(logits, batch_size)
         self.task.check_targets(block.targets, logits)
         return batch, logits
@@ -80,7 +80,7 @@ class Run(NamedTuple):
             batch,
         )
 
-    def initial_states(self, batch: Batch, logits: jax.ShapeDtypeStruct) -> Any:
+    def initial_states(self, batch: Batch, logits: Any) -> Any:
         """Accumulators of one lane, one for each shard, on the devices."""
         num = self.placement.num_shards
         return self.placement.put_states(
@@ -97,7 +97,7 @@ class Run(NamedTuple):
         """The shapes of what the reducers are given."""
         return jax.eval_shape(self.prepare, batch, logits) if self.prepare else logits
 
-    def structure(self, batch: Batch, logits: jax.ShapeDtypeStruct) -> tuple[Any, Any]:
+    def structure(self, batch: Batch, logits: Any) -> tuple[Any, Any]:
         """The structures of the accumulators, and of the rows with their indices and mask."""
         collected = [r.value_fn for _, r in self.reducers if isinstance(r, Collect)]
         seen = self._seen(batch, logits)
@@ -127,17 +127,18 @@ def _step(
     params: Params,
     states: list[Any],
     batch: Batch,
-) -> tuple[list[Any], list[Any], jax.Array]:
+) -> tuple[list[Any], list[Any], Any]:
     """New states, collected rows, and the logits of each shard's first example, for one batch."""
     logits = apply_fn(params, preprocess(batch.x) if preprocess else batch.x)
 
-    def update(states: list[Any], batch: Batch, logits: jax.Array) -> tuple[Any, ...]:
+    def update(states: list[Any], batch: Batch, logits: Any) -> tuple[Any, ...]:
         states = jax.tree.map(lambda leaf: leaf[0], states)
         updates = [r.update for _, r in reducers if isinstance(r, Reducer)]
         seen = prepare(batch, logits) if prepare else logits
         states = [f(state, batch, seen) for f, state in zip(updates, states, strict=True)]
         rows = [r.value_fn(batch, seen) for _, r in reducers if isinstance(r, Collect)]
-        return jax.tree.map(lambda leaf: leaf[None], states), rows, logits[:1]
+        first = jax.tree.map(lambda leaf: leaf[:1], logits)
+        return jax.tree.map(lambda leaf: leaf[None], states), rows, first
 
     # Each shard updates a state of its own, so no batch waits for a collective.
     cut = PartitionSpec(placement.axes)

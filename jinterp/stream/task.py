@@ -20,7 +20,8 @@ from jinterp._trace import warn
 class Classification:
     """Logits `[batch, classes]` and integer classes `[batch]` or rows `[batch, classes]`."""
 
-    def check_outputs(self, outputs: jax.ShapeDtypeStruct, batch_size: int) -> None:
+    def check_outputs(self, outputs: Any, batch_size: int) -> None:
+        _check.one_output(outputs)
         if len(outputs.shape) != 2 or outputs.shape[0] != batch_size:
             advice = "For a binary model with one logit z, return both: "
             advice += "jnp.stack([jnp.zeros_like(z), z], axis=-1)."
@@ -89,7 +90,8 @@ class Segmentation:
                 "are. Use targets.astype(np.int32), where 2³² − 1 becomes −1, and ignore that."
             )
 
-    def check_outputs(self, outputs: jax.ShapeDtypeStruct, batch_size: int) -> None:
+    def check_outputs(self, outputs: Any, batch_size: int) -> None:
+        _check.one_output(outputs)
         if len(outputs.shape) < 3 or outputs.shape[0] != batch_size:
             advice = ""
             if len(outputs.shape) == 2:
@@ -140,7 +142,8 @@ class Segmentation:
 class Regression:
     """Outputs `[batch]` or `[batch, outputs]`, and targets of that shape."""
 
-    def check_outputs(self, outputs: jax.ShapeDtypeStruct, batch_size: int) -> None:
+    def check_outputs(self, outputs: Any, batch_size: int) -> None:
+        _check.one_output(outputs)
         if len(outputs.shape) not in (1, 2) or outputs.shape[0] != batch_size:
             raise ValueError(
                 f"`apply_fn` returned the shape {outputs.shape} for a batch of {batch_size}; "
@@ -171,12 +174,35 @@ class Regression:
             )
 
 
-Task = Classification | Segmentation | Regression
+@dataclasses.dataclass(frozen=True)
+class AnyOutputs:
+    """Any pytree of arrays `[batch, ...]`, and targets that nothing is asked of."""
+
+    def check_outputs(self, outputs: Any, batch_size: int) -> None:
+        for leaf in jax.tree.leaves(outputs):
+            if leaf.shape[:1] != (batch_size,):
+                raise ValueError(
+                    f"`apply_fn` returned an array of shape {leaf.shape} for a batch of "
+                    f"{batch_size}; expected [batch, ...] for each."
+                )
+
+    def check_targets(self, targets: Any, outputs: Any) -> None:
+        """Accept any."""
+
+    def check_values(
+        self, targets: np.ndarray, outputs: Any, first_index: int, stride: int
+    ) -> None:
+        """Accept any."""
 
 
-def warn_of_probabilities(task: Task, logits: np.ndarray) -> None:
+Task = Classification | Segmentation | Regression | AnyOutputs
+
+
+def warn_of_probabilities(task: Task, logits: Any) -> None:
     """Say so where `[..., classes]` looks like what a softmax returned."""
-    if isinstance(task, Regression) or (logits == 1).any():  # 0, 1, 0 are logits of a toy
+    if (
+        isinstance(task, Regression | AnyOutputs) or (logits == 1).any()
+    ):  # 0, 1, 0 are logits of a toy
         return
     if _check.sum_to_one(logits):
         warn(
