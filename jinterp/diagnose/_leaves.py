@@ -38,6 +38,12 @@ def with_leaves(params: Params, values: Sequence[Any]) -> Params:
     return jax.tree.unflatten(treedef, leaves)
 
 
+def working_dtype(leaves: Sequence[Any]) -> Any:
+    """In which sums over all leaves are made: float64 where one is, else float32."""
+    is_double = any(jnp.result_type(leaf) == jnp.float64 for leaf in leaves)
+    return jnp.dtype(jnp.float64 if is_double else jnp.float32)
+
+
 def leaf_names(params: Params) -> list[str]:
     """A name for each of `trained_leaves(params)`: the path to it, such as `conv1/kernel`.
 
