@@ -71,6 +71,14 @@ def test_no_convergence_is_not_claimed() -> None:
     assert np.isnan(found.residuals).all()
 
 
+def test_what_float32_does_not_reach_has_not_converged() -> None:
+    matrix = symmetric(np.linspace(0, 1, 60))
+    found = jinterp.hessian_eigenvalues(quadratic, parameters(60), matrix, tolerance=1e-10, key=KEY)
+    np.testing.assert_allclose(found.values, [1], rtol=1e-4)
+    assert 1e-10 < found.residuals[0] < 1e-4
+    assert not found.converged[0]
+
+
 @pytest.mark.parametrize("size", [8, 60])
 def test_products_that_are_not_finite(size: int) -> None:
     matrix = np.full((size, size), np.nan, np.float32)
