@@ -110,6 +110,10 @@ from jinterp.tabular import interaction_strength as interaction_strength
 
 # Whether the network is healthy.
 from jinterp.diagnose import mean_loss as mean_loss
+from jinterp.diagnose import gradient_flow as gradient_flow
+from jinterp.diagnose import gradient_noise_scale as gradient_noise_scale
+from jinterp.diagnose import hessian_eigenvalues as hessian_eigenvalues
+from jinterp.diagnose import hessian_trace as hessian_trace
 
 # One pass kept, and its pictures.
 from jinterp import plot as plot

@@ -4,4 +4,13 @@ from jinterp.diagnose.activation_stats import ActivationStats as ActivationStats
 from jinterp.diagnose.activation_stats import ChannelStats as ChannelStats
 from jinterp.diagnose.activation_stats import LayerStats as LayerStats
 from jinterp.diagnose.activation_stats import activation_stats as activation_stats
+from jinterp.diagnose.gradient_flow import GradientFlow as GradientFlow
+from jinterp.diagnose.gradient_flow import gradient_flow as gradient_flow
+from jinterp.diagnose.leaf_gradient import LeafGradient as LeafGradient
 from jinterp.diagnose.mean_loss import mean_loss as mean_loss
+from jinterp.diagnose.noise_scale import NoiseScale as NoiseScale
+from jinterp.diagnose.noise_scale import gradient_noise_scale as gradient_noise_scale
+from jinterp.diagnose.sharpness import HessianEigenvalues as HessianEigenvalues
+from jinterp.diagnose.sharpness import HessianTrace as HessianTrace
+from jinterp.diagnose.sharpness import hessian_eigenvalues as hessian_eigenvalues
+from jinterp.diagnose.sharpness import hessian_trace as hessian_trace

@@ -72,13 +72,13 @@ def layers(apply_fn: ApplyFn, params: Params, x: Inputs) -> list[Layer]:
     if program.vmapped:
         with contextlib.suppress(Exception):  # a model for one batch size only
             larger = _whole(apply_fn, params, doubled(x))
-    trained = {number for number, is_trained in enumerate(_trained(params)) if is_trained}
+    counted = {number for number, is_trained in enumerate(trained(params)) if is_trained}
     called, listed = names(program), []
     for place, other in zip(places(program).values(), places(larger).values(), strict=False):
         name = called[place.scopes]
         if name and place.outputs:
             struct = batch_first(place.outputs[0], batch_axes(place, other)[0])
-            size = _num_elements([each for each in place.params if each.path[0] in trained])
+            size = _num_elements([each for each in place.params if each.path[0] in counted])
             listed.append(Layer(name, struct.shape, struct.dtype, size, len(place.outputs)))
     return listed
 
@@ -95,17 +95,17 @@ def _num_elements(pieces: Sequence[Piece]) -> int:
     )
 
 
-def _trained(params: Params) -> list[bool]:
+def trained(params: Params) -> list[bool]:
     """For each leaf whether it is trained, as far as its library says."""
     leaves = jax.tree_util.tree_flatten_with_path(params, is_leaf=_is_variable)[0]
     in_linen = isinstance(params, Mapping) and "params" in params
-    trained: list[bool] = []
+    found: list[bool] = []
     for path, leaf in leaves:
         if _is_variable(leaf):
-            trained += [isinstance(leaf, nnx.Param)] * len(jax.tree.leaves(leaf))
+            found += [isinstance(leaf, nnx.Param)] * len(jax.tree.leaves(leaf))
         else:
-            trained.append(not in_linen or path[0].key == "params")
-    return trained
+            found.append(not in_linen or path[0].key == "params")
+    return found
 
 
 def _is_variable(leaf: Any) -> bool:

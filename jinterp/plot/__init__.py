@@ -6,6 +6,7 @@ from jinterp.plot.attribution_grid import attribution_grid as attribution_grid
 from jinterp.plot.class_attributions import class_attributions as class_attributions
 from jinterp.plot.class_scores import class_scores as class_scores
 from jinterp.plot.confusion_matrix import confusion_matrix as confusion_matrix
+from jinterp.plot.gradient_flow import gradient_flow as gradient_flow
 from jinterp.plot.ice import ice as ice
 from jinterp.plot.importances import importances as importances
 from jinterp.plot.interactions import interactions as interactions
