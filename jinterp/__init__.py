@@ -110,6 +110,7 @@ from jinterp.tabular import interaction_strength as interaction_strength
 
 # Whether the network is healthy.
 from jinterp.diagnose import mean_loss as mean_loss
+from jinterp.diagnose import lr_find as lr_find
 
 # One pass kept, and its pictures.
 from jinterp import plot as plot
