@@ -111,6 +111,7 @@ from jinterp.tabular import interaction_strength as interaction_strength
 # Whether the network is healthy.
 from jinterp.diagnose import mean_loss as mean_loss
 from jinterp.diagnose import lr_find as lr_find
+from jinterp.diagnose import weight_distributions as weight_distributions
 
 # One pass kept, and its pictures.
 from jinterp import plot as plot

@@ -22,3 +22,4 @@ from jinterp.plot.score_distributions import score_distributions as score_distri
 from jinterp.plot.tokens import tokens as tokens
 from jinterp.plot.tokens_html import tokens_html as tokens_html
 from jinterp.plot.top_losses import top_losses as top_losses
+from jinterp.plot.weight_distributions import weight_distributions as weight_distributions

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
+import jinterp
 from jinterp import plot
-from jinterp.diagnose import LrFind
+from jinterp.diagnose import LrFind, WeightDistributions
+from jinterp.plot._figures import AnyFigure
 
 RATES = np.geomspace(1e-5, 1, 20)
 LOSSES = np.linspace(2.0, 1.0, 20)
@@ -65,3 +67,48 @@ def test_they_draw_in_the_axes_given() -> None:
     ax = plt.Figure().subplots()
     assert plot.lr_find(FOUND, ax=ax) is ax
     assert plt.get_fignums() == []
+
+
+def leaves(*weights: np.ndarray) -> WeightDistributions:
+    return jinterp.weight_distributions(dict(zip(map(str, range(100, 200)), weights, strict=False)))
+
+
+def titles(figure: AnyFigure) -> list[str]:
+    return [ax.get_title(loc="left") for ax in figure.axes]
+
+
+def test_weights_are_a_histogram_a_leaf_with_its_spectrum_above() -> None:
+    found = leaves(np.ones(3), np.diag([3.0, 4.0]), np.random.default_rng(0).normal(size=(40, 20)))
+    figure = plot.weight_distributions(found)
+    law = found.leaves[2]
+    spectrum = f"‖W‖₂ {law.spectral_norm:.3g}, α {law.alpha:.2f} ± {law.alpha_error:.2f}"
+    assert titles(figure) == ["100", "101\n‖W‖₂ 4, stable rank 1.56", f"102\n{spectrum}"]
+    values, edges, _ = figure.axes[2].patches[0].get_data()
+    np.testing.assert_array_equal(values, law.counts)
+    np.testing.assert_array_equal(edges, law.edges)
+
+
+def test_weights_that_are_not_finite_are_said() -> None:
+    figure = plot.weight_distributions(leaves(np.full(3, np.nan), np.array([1.0, np.inf])))
+    assert titles(figure) == ["100\n3 not finite", "101\n1 not finite"]
+    assert figure.axes[0].texts[0].get_text() == "no finite value"
+
+
+def test_weights_of_many_leaves_are_the_largest_in_their_order() -> None:
+    figure = plot.weight_distributions(leaves(*[np.ones(1 + (n % 23)) for n in range(23)]))
+    assert titles(figure) == [str(100 + n) for n in range(3, 23)]
+    assert figure.get_supxlabel() == "3 smaller leaves are not drawn"
+    assert plot.weight_distributions(leaves(np.ones(2))).get_supxlabel() == ""
+
+
+def test_a_long_name_keeps_its_end() -> None:
+    found = jinterp.weight_distributions(
+        {"encoder": {"block_11": {"attention_output": np.ones(2)}}}
+    )
+    drawn = plot.weight_distributions(found).axes[0].get_title(loc="left")
+    assert drawn == "…coder/block_11/attention_output"
+
+
+def test_weights_without_leaves() -> None:
+    with pytest.raises(ValueError, match="`result` has no leaves; expected at least one"):
+        plot.weight_distributions(WeightDistributions(()))
