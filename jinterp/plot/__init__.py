@@ -11,6 +11,7 @@ from jinterp.plot.importances import importances as importances
 from jinterp.plot.interactions import interactions as interactions
 from jinterp.plot.label_maps import label_maps as label_maps
 from jinterp.plot.lr_find import lr_find as lr_find
+from jinterp.plot.metrics import metrics as metrics
 from jinterp.plot.most_confused import most_confused as most_confused
 from jinterp.plot.multi_losses import multi_losses as multi_losses
 from jinterp.plot.partial_dependence import partial_dependence as partial_dependence

@@ -1,5 +1,6 @@
 """The curves of a training: the learning-rate finder and metrics."""
 
+import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -112,3 +113,90 @@ def test_a_long_name_keeps_its_end() -> None:
 def test_weights_without_leaves() -> None:
     with pytest.raises(ValueError, match="`result` has no leaves; expected at least one"):
         plot.weight_distributions(WeightDistributions(()))
+
+
+STEPS = [
+    {"step": 0, "train_loss": 3.0},
+    {"step": 10, "train_loss": 2.0, "val_loss": 2.5, "val_accuracy": 0.5, "epoch": 1},
+    {"step": 20, "train_loss": np.nan, "learning_rate": 0.1},
+    {"step": 30, "train_loss": 0.5, "val_loss": 2.0, "val_accuracy": 0.7, "epoch": 2},
+    {"step": 40, "train_loss": 0.4, "val_loss": 2.2, "val_accuracy": 0.6, "epoch": None},
+]
+
+
+def labelled(ax: Axes) -> dict[str, np.ndarray]:
+    return {line.get_label(): line.get_xydata() for line in ax.lines if line.get_label()[0] != "_"}
+
+
+def test_metrics_of_a_list_of_steps() -> None:
+    figure = plot.metrics(STEPS)
+    assert titles(figure) == ["loss", "accuracy", "learning_rate"]
+    assert {ax.get_xlabel() for ax in figure.axes} == {"step"}
+    loss, accuracy, rate = map(labelled, figure.axes)
+    assert list(loss) == ["train, 1 not finite", "val, best 2 at 30"]
+    train = [[0, 3], [10, 2], [20, np.nan], [30, 0.5], [40, 0.4]]
+    np.testing.assert_array_equal(loss["train, 1 not finite"], train)
+    np.testing.assert_array_equal(loss["val, best 2 at 30"], [[10, 2.5], [30, 2], [40, 2.2]])
+    assert list(accuracy) == ["val, best 0.7 at 30"]
+    assert list(rate) == ["learning_rate"]
+    stars = [
+        line.get_xydata().tolist() for line in figure.axes[0].lines if line.get_marker() == "*"
+    ]
+    assert stars == [[[30, 2]]]
+
+
+def test_metrics_of_lists_by_name_and_an_axis_of_epochs() -> None:
+    history = {
+        "epoch": [1, 2],
+        "test/mse": jnp.array([2.0, 1.0]),
+        "mse": [np.inf, 3],
+        "val_x": [1, 2],
+    }
+    figure = plot.metrics(history)
+    assert titles(figure) == ["mse", "x"]
+    assert figure.axes[0].get_xlabel() == "epoch"
+    assert list(labelled(figure.axes[0])) == ["test, best 1 at 2", "mse, 1 not finite"]
+    assert list(labelled(figure.axes[1])) == ["val"]  # which way x is better is not known
+
+
+def test_metrics_without_an_axis_count_the_steps() -> None:
+    figure = plot.metrics([{"loss": 2.0, "epoch": 1}, {"loss": 1.0}])
+    np.testing.assert_array_equal(labelled(figure.axes[0])["loss"], [[0, 2], [1, 1]])
+    assert figure.axes[0].get_xlabel() == "step"
+
+
+def test_a_split_has_one_colour_in_all_panels() -> None:
+    figure = plot.metrics({"train_loss": [1.0], "val_loss": [1.0], "val_f1": [1.0]})
+    first, second = ([line.get_color() for line in ax.lines] for ax in figure.axes)
+    assert first[-1] == second[-1] != first[0]
+
+
+def test_metrics_that_are_never_finite() -> None:
+    figure = plot.metrics({"val_loss": [np.nan, None], "train_loss": [np.nan, np.nan]})
+    figure.draw_without_rendering()
+    assert list(labelled(figure.axes[0])) == ["val, 1 not finite", "train, 2 not finite"]
+
+
+def test_a_long_curve_marks_only_what_stands_between_gaps() -> None:
+    values = np.ones(100)
+    values[[3, 5]] = np.nan
+    assert plot.metrics({"loss": values}).axes[0].lines[0].get_markevery() == [4]
+
+
+@pytest.mark.parametrize("history", [{}, [], [{}], {"step": [1, 2]}])
+def test_metrics_without_a_metric(history: object) -> None:
+    with pytest.raises(ValueError, match="`history` has no metric; expected numbers by name"):
+        plot.metrics(history)
+
+
+def test_metrics_that_cannot_be_drawn(as_user: None) -> None:
+    with pytest.raises(ValueError, match=r"lengths \{'a': 1, 'b': 2\}; expected equally many"):
+        plot.metrics({"a": [1.0], "b": [1.0, 2.0]})
+    with pytest.raises(ValueError, match=r"for 'a' at step 1 a ndarray \(2,\); expected one numb"):
+        plot.metrics([{"a": 1.0}, {"a": np.ones(2)}])
+    with pytest.raises(ValueError, match=r"for 'a' at step 0 a str \(\); expected one number"):
+        plot.metrics({"a": ["high"]})
+    with pytest.raises(ValueError, match=r"`history` has for 'a' a float; expected a list"):
+        plot.metrics({"a": 1.0})
+    with pytest.raises(ValueError, match=r"`history` has a float at step 1; expected a dict"):
+        plot.metrics([{"a": 1.0}, 2.0])
