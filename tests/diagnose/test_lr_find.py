@@ -164,6 +164,14 @@ def test_when_it_is_looked_at_changes_nothing(monkeypatch: pytest.MonkeyPatch, l
     assert str(usual) == str(other)
 
 
+def test_the_device_is_waited_for_every_ten_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+    real = jax.device_get
+    monkeypatch.setattr(jax, "device_get", lambda values: looks.append(len(values)) or real(values))
+    jinterp.lr_find(LOSS, START, optax.sgd, (X, Y), num_steps=25)
+    assert looks == [10, 10, 5]
+
+
 def logarithm(params: Any, batch: Any) -> Any:
     return jnp.log(params).sum()
 
@@ -341,6 +349,15 @@ def test_optimizers_that_cannot_be_used(as_user: None) -> None:
         find(optimizer=deciding)
     with pytest.raises(ValueError, match="keeps the learning rate in its state"):
         find(optimizer=injected)
+
+
+def test_an_optimizer_made_anew_for_every_call_is_warned_of() -> None:
+    def find() -> None:
+        jinterp.lr_find(LOSS, START, lambda rate: optax.sgd(rate), (X, Y), num_steps=2)
+
+    find()
+    with pytest.warns(UserWarning, match="`optimizer` .* is made anew for every call"):
+        find()
 
 
 def doubled(learning_rate: Any) -> Any:
