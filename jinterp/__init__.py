@@ -114,6 +114,8 @@ from jinterp.diagnose import gradient_flow as gradient_flow
 from jinterp.diagnose import gradient_noise_scale as gradient_noise_scale
 from jinterp.diagnose import hessian_eigenvalues as hessian_eigenvalues
 from jinterp.diagnose import hessian_trace as hessian_trace
+from jinterp.diagnose import lr_find as lr_find
+from jinterp.diagnose import weight_distributions as weight_distributions
 
 # One pass kept, and its pictures.
 from jinterp import plot as plot

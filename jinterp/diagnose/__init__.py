@@ -7,6 +7,8 @@ from jinterp.diagnose.activation_stats import activation_stats as activation_sta
 from jinterp.diagnose.gradient_flow import GradientFlow as GradientFlow
 from jinterp.diagnose.gradient_flow import gradient_flow as gradient_flow
 from jinterp.diagnose.leaf_gradient import LeafGradient as LeafGradient
+from jinterp.diagnose.lr_find import LrFind as LrFind
+from jinterp.diagnose.lr_find import lr_find as lr_find
 from jinterp.diagnose.mean_loss import mean_loss as mean_loss
 from jinterp.diagnose.noise_scale import NoiseScale as NoiseScale
 from jinterp.diagnose.noise_scale import gradient_noise_scale as gradient_noise_scale
@@ -14,3 +16,6 @@ from jinterp.diagnose.sharpness import HessianEigenvalues as HessianEigenvalues
 from jinterp.diagnose.sharpness import HessianTrace as HessianTrace
 from jinterp.diagnose.sharpness import hessian_eigenvalues as hessian_eigenvalues
 from jinterp.diagnose.sharpness import hessian_trace as hessian_trace
+from jinterp.diagnose.weights import LeafWeights as LeafWeights
+from jinterp.diagnose.weights import WeightDistributions as WeightDistributions
+from jinterp.diagnose.weights import weight_distributions as weight_distributions

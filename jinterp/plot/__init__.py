@@ -11,6 +11,8 @@ from jinterp.plot.ice import ice as ice
 from jinterp.plot.importances import importances as importances
 from jinterp.plot.interactions import interactions as interactions
 from jinterp.plot.label_maps import label_maps as label_maps
+from jinterp.plot.lr_find import lr_find as lr_find
+from jinterp.plot.metrics import metrics as metrics
 from jinterp.plot.most_confused import most_confused as most_confused
 from jinterp.plot.multi_losses import multi_losses as multi_losses
 from jinterp.plot.partial_dependence import partial_dependence as partial_dependence
@@ -22,3 +24,4 @@ from jinterp.plot.score_distributions import score_distributions as score_distri
 from jinterp.plot.tokens import tokens as tokens
 from jinterp.plot.tokens_html import tokens_html as tokens_html
 from jinterp.plot.top_losses import top_losses as top_losses
+from jinterp.plot.weight_distributions import weight_distributions as weight_distributions
