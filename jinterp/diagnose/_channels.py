@@ -172,6 +172,13 @@ def positions(num_positions: int, most: int) -> np.ndarray:
     return (np.arange(num) * num_positions + num_positions // 2) // num
 
 
+def is_dead(state: State, nonlinearity: Nonlinearity | None) -> AnyArray:
+    """`[channels]`, on the device or the host: whether nothing of the unit ever gets through."""
+    is_zero = (state.minimum == 0) & (state.maximum == 0)
+    is_rectified = nonlinearity is not None and nonlinearity.name == "relu"
+    return is_zero | (state.maximum <= 0) if is_rectified else is_zero
+
+
 def saturates(nonlinearity: Nonlinearity | None) -> bool:
     """Whether it is flat on both sides."""
     return nonlinearity is not None and nonlinearity.name in ("tanh", "sigmoid")

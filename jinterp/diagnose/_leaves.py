@@ -49,10 +49,19 @@ def leaf_names(params: Params) -> list[str]:
 
     Linen's collection "params" and the `value` of a variable go without saying.
     """
+    known = names_of_all(params)
+    return [known[number] for number in numbers_of_trained(params)]
+
+
+def names_of_all(params: Params) -> list[str]:
+    """A name for each leaf, of another of Linen's collections with its own: `batch_stats/bn/mean`.
+
+    Those of a single array are "params".
+    """
     paths = [path for path, _ in tree_flatten_with_path(params)[0]]
     in_linen = isinstance(params, Mapping) and "params" in params
-    chosen = [paths[number][in_linen:] for number in numbers_of_trained(params)]
-    return [keystr(_without_value(path), simple=True, separator="/") or "params" for path in chosen]
+    shown = [path[in_linen and path[0].key == "params" :] for path in paths]
+    return [keystr(_without_value(path), simple=True, separator="/") or "params" for path in shown]
 
 
 def is_batch_loss(loss_fn: BatchLossFn, params: Params, batch: Any) -> None:

@@ -245,7 +245,7 @@ def _stats(kept: _Kept) -> LayerStats:
         state.maximum,
         state.near_zero / num_values,
         np.isfinite(state.mean) & np.isfinite(state.squares),
-        _is_dead(state, nonlinearity is not None and nonlinearity.name == "relu"),
+        _channels.is_dead(state, nonlinearity),
         np.full_like(state.mean, np.nan)
         if state.saturated is None
         else state.saturated / num_values,
@@ -267,11 +267,6 @@ def _stats(kept: _Kept) -> LayerStats:
         counts=state.cells[:-1].sum(1),
         channels=channels,
     )
-
-
-def _is_dead(state: _channels.State, is_rectified: bool) -> np.ndarray:
-    constant_zero = (state.minimum == 0) & (state.maximum == 0)
-    return constant_zero | (state.maximum <= 0) if is_rectified else constant_zero
 
 
 def _effective_rank(state: _channels.State) -> float:
