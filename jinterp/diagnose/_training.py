@@ -82,7 +82,7 @@ def _step(
 
     leaves = trained_leaves(params)
     loss, gradients = jax.value_and_grad(loss_of)(leaves)
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+    with jax.numpy_dtype_promotion("standard"):
         before = _as_in_training(params, leaves)
         updates, state = optimizer(learning_rate).update(
             _as_in_training(params, gradients), state, before
@@ -93,7 +93,7 @@ def _step(
 
 @functools.partial(jax.jit, static_argnames="optimizer")
 def _init(params: Params, learning_rate: Any, *, optimizer: OptimizerFn) -> Any:
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+    with jax.numpy_dtype_promotion("standard"):
         made = optimizer(learning_rate)
         if not isinstance(made, optax.GradientTransformation):
             raise TypeError(

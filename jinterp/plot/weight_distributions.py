@@ -41,7 +41,7 @@ def weight_distributions(result: WeightDistributions, *, fig: AnyFigure | None =
     fig, panels = grid(fig, len(drawn), (2.4, 2.0))
     for ax, leaf in zip(panels, drawn, strict=True):
         _draw(ax, leaf)
-        title(ax, fig, [_end(leaf.name), *_facts(leaf)])
+        title(ax, fig, [*_name(leaf.name), *_facts(leaf)])
     num_left_out = len(result.leaves) - len(drawn)
     if num_left_out:
         text = f"{num_left_out} smaller leaves are not drawn"
@@ -55,9 +55,15 @@ def _largest(leaves: tuple[LeafWeights, ...]) -> list[LeafWeights]:
     return [leaves[number] for number in sorted(order[:_MOST])]
 
 
-def _end(name: str) -> str:
-    """The last parts of a name tell more than the first."""
-    return name if len(name) <= _MOST_IN_TITLE else "…" + name[1 - _MOST_IN_TITLE :]
+def _name(name: str) -> list[str]:
+    """On two lines where one is too short, without its middle where two are."""
+    most = _MOST_IN_TITLE
+    if len(name) <= most:
+        return [name]
+    if len(name) > 2 * most:
+        name = f"{name[: most - 1]}…{name[-most:]}"
+    cut = max(name.rfind("/", 0, most) + 1, len(name) - most)
+    return [name[:cut], name[cut:]]
 
 
 def _draw(ax: Axes, leaf: LeafWeights) -> None:

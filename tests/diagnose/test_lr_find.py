@@ -216,6 +216,23 @@ def test_one_compile_for_all_steps_from_numpy_and_python_numbers() -> None:
     assert counter.compiled == compiled
 
 
+def remembering(learning_rate: Any) -> optax.GradientTransformation:
+    """Its state is a Python number after the first step, which has another type on the device."""
+
+    def update(updates: Any, state: Any, params: Any) -> Any:
+        return updates, learning_rate
+
+    return optax.GradientTransformation(lambda params: jnp.zeros(()), update)
+
+
+def test_a_state_of_a_number_compiles_once() -> None:
+    with count_compiles() as counter:
+        jinterp.lr_find(squares, jnp.ones(4), remembering, (X, Y), num_steps=1)
+        compiled = counter.compiled
+        jinterp.lr_find(squares, jnp.ones(4), remembering, (X, Y), num_steps=3)
+    assert counter.compiled == compiled
+
+
 def test_batches_are_full_preprocessed_in_order_and_start_over() -> None:
     seen = []
 

@@ -177,10 +177,11 @@ def test_above_the_cap_there_is_a_norm_and_no_power_law(monkeypatch: pytest.Monk
     assert np.isnan(capped.alpha)
 
 
-def test_a_tall_leaf_takes_no_time() -> None:
-    weights = np.random.default_rng(0).normal(size=(50_000, 32)).astype(np.float32)
+@pytest.mark.parametrize("shape", [(5000, 32), (32, 5000)])
+def test_a_long_leaf_takes_no_time(shape: tuple[int, int]) -> None:
+    weights = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     start = time.monotonic()
-    assert only(weights).stable_rank > 25
+    assert only(weights).stable_rank > 20
     assert time.monotonic() - start < 5
 
 

@@ -102,12 +102,22 @@ def test_weights_of_many_leaves_are_the_largest_in_their_order() -> None:
     assert plot.weight_distributions(leaves(np.ones(2))).get_supxlabel() == ""
 
 
-def test_a_long_name_keeps_its_end() -> None:
-    found = jinterp.weight_distributions(
-        {"encoder": {"block_11": {"attention_output": np.ones(2)}}}
-    )
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("block_11/attention_output/kernel", ["block_11/attention_output/kernel"]),
+        (
+            "encoder/block_11/attention_output/kernel",
+            ["encoder/block_11/", "attention_output/kernel"],
+        ),
+        ("a" * 20 + "/" + "b" * 40, ["a" * 20 + "/" + "b" * 8, "b" * 32]),
+        ("a" * 40 + "/" + "b" * 40, ["a" * 31 + "…", "b" * 32]),
+    ],
+)
+def test_a_long_name_has_two_lines(name: str, lines: list[str]) -> None:
+    found = jinterp.weight_distributions({name: np.ones(2)})
     drawn = plot.weight_distributions(found).axes[0].get_title(loc="left")
-    assert drawn == "…coder/block_11/attention_output"
+    assert drawn.splitlines() == lines
 
 
 def test_weights_without_leaves() -> None:
