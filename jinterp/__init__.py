@@ -109,6 +109,10 @@ from jinterp.tabular import ale as ale
 from jinterp.tabular import interaction_strength as interaction_strength
 
 # Whether the network is healthy.
+from jinterp.diagnose import activation_stats as activation_stats
+from jinterp.diagnose import detect_dead_units as detect_dead_units
+from jinterp.diagnose import ActivationHistory as ActivationHistory
+from jinterp.diagnose import layer_outputs as layer_outputs
 from jinterp.diagnose import mean_loss as mean_loss
 from jinterp.diagnose import gradient_flow as gradient_flow
 from jinterp.diagnose import gradient_noise_scale as gradient_noise_scale
