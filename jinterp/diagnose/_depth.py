@@ -18,7 +18,8 @@ def reading_order(loss_fn: BatchLossFn, params: Params, batch: Any) -> list[int]
     """
     num_leaves = len(jax.tree.leaves(params))
     first: dict[int, int] = {}
-    for number in _reads(jax.make_jaxpr(loss_fn)(params, batch), num_leaves):
+    jaxpr = jax.jit(loss_fn).trace(params, batch).jaxpr  # which JAX keeps, other than make_jaxpr's
+    for number in _reads(jaxpr, num_leaves):
         first.setdefault(number, len(first))
     numbers = numbers_of_trained(params)
     return sorted(range(len(numbers)), key=lambda n: first.get(numbers[n], num_leaves))

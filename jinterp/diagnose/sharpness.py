@@ -11,7 +11,8 @@ from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator
 
 from jinterp import _check
 from jinterp._types import BatchLossFn, Params
-from jinterp.diagnose._leaves import is_batch_loss, trained_leaves, with_leaves, working_dtype
+from jinterp.diagnose._hessian import Hessian, times
+from jinterp.diagnose._leaves import is_batch_loss, trained_leaves, working_dtype
 
 _SMALL = 32  # parameters, up to which the whole Hessian is made
 
@@ -98,7 +99,7 @@ def hessian_eigenvalues(
     _check.at_least_one("num_iterations", num_iterations, 100)
     if not 0 < tolerance < 1:
         raise ValueError(f"`tolerance` is {tolerance}; expected above 0 and below 1. Try 1e-3.")
-    hessian = _Hessian(loss_fn, params, batch)
+    hessian = Hessian(loss_fn, params, batch)
     if k > hessian.size:
         raise ValueError(f"`k` is {k}; there are {hessian.size} parameters. Try 1.")
     values, vectors = _largest(hessian, k, tolerance, num_iterations, key)
@@ -156,30 +157,16 @@ def hessian_trace(
     _check.at_least_one("num_samples", num_samples, 32)
     if num_samples < 2:
         raise ValueError("`num_samples` is 1; expected at least 2. Try 32.")
+    there = jax.device_put((params, batch))  # once, and not for every probe
     keys = jax.random.split(key, num_samples)
-    found = [_probed(params, batch, each, loss_fn=loss_fn) for each in keys]
+    found = [_probed(*there, each, loss_fn=loss_fn) for each in keys]
     samples = np.asarray(jax.device_get(found), np.float64)
     error = samples.std(ddof=1) / np.sqrt(num_samples)
     return HessianTrace(float(samples.mean()), float(error), num_samples)
 
 
-class _Hessian:
-    """Products with the Hessian, as NumPy vectors over all trained parameters, counted."""
-
-    def __init__(self, loss_fn: BatchLossFn, params: Params, batch: Any):
-        leaves = trained_leaves(params)
-        self.product = functools.partial(_product, params, batch, loss_fn=loss_fn)
-        self.size = sum(map(np.size, leaves))
-        self.dtype = working_dtype(leaves)
-        self.num_products = 0
-
-    def __call__(self, vector: np.ndarray) -> np.ndarray:
-        self.num_products += 1
-        return np.asarray(self.product(vector.reshape(-1).astype(self.dtype)))
-
-
 def _largest(
-    hessian: _Hessian, k: int, tolerance: float, num_iterations: int, key: Array
+    hessian: Hessian, k: int, tolerance: float, num_iterations: int, key: Array
 ) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues and unit eigenvectors `[size, k]`, or as many as were found."""
     if hessian.size <= max(2 * k + 1, _SMALL):
@@ -204,18 +191,6 @@ def _largest(
 
 
 @functools.partial(jax.jit, static_argnames="loss_fn")
-def _product(params: Params, batch: Any, vector: Array, *, loss_fn: BatchLossFn) -> Array:
-    leaves = trained_leaves(params)
-    cuts = np.cumsum([leaf.size for leaf in leaves])[:-1]
-    tangents = [
-        part.reshape(leaf.shape).astype(leaf.dtype)
-        for part, leaf in zip(jnp.split(vector, cuts), leaves, strict=True)
-    ]
-    product = _times(loss_fn, params, batch, tangents)
-    return jnp.concatenate([leaf.reshape(-1).astype(vector.dtype) for leaf in product])
-
-
-@functools.partial(jax.jit, static_argnames="loss_fn")
 def _probed(params: Params, batch: Any, key: Array, *, loss_fn: BatchLossFn) -> Array:
     leaves = trained_leaves(params)
     dtype = working_dtype(leaves)
@@ -223,12 +198,6 @@ def _probed(params: Params, batch: Any, key: Array, *, loss_fn: BatchLossFn) -> 
         jax.random.rademacher(each, leaf.shape, leaf.dtype)
         for each, leaf in zip(jax.random.split(key, len(leaves)), leaves, strict=True)
     ]
-    product = _times(loss_fn, params, batch, signs)
+    product = times(loss_fn, params, batch, signs)
     pairs = zip(signs, product, strict=True)
     return jnp.stack([(v.astype(dtype) * hv.astype(dtype)).sum() for v, hv in pairs]).sum()
-
-
-def _times(loss_fn: BatchLossFn, params: Params, batch: Any, tangents: list[Array]) -> list[Array]:
-    """Hv, the derivative of the gradient along v."""
-    gradient = jax.grad(lambda values: loss_fn(with_leaves(params, values), batch))
-    return jax.jvp(gradient, (trained_leaves(params),), (tangents,))[1]

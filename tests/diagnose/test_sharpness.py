@@ -127,6 +127,22 @@ def test_dicts_and_nnx_state_have_one_hessian() -> None:
     np.testing.assert_allclose(found[0].values, found[1].values, rtol=1e-3)
 
 
+def test_statistics_are_no_parameters() -> None:
+    def loss(variables: Any, matrix: Any) -> Any:
+        weights = variables["params"]["w"] * variables["batch_stats"]["scale"]
+        return weights @ matrix @ weights / 2
+
+    eigenvalues = np.array([1.0, 2.0, 5.0])
+    variables = {
+        "params": {"w": np.ones(3, np.float32)},
+        "batch_stats": {"scale": np.full(3, 2, np.float32)},
+    }
+    found = jinterp.hessian_eigenvalues(loss, variables, symmetric(eigenvalues), k=3, key=KEY)
+    np.testing.assert_allclose(found.values, [20, 8, 4], rtol=1e-4)
+    with pytest.raises(ValueError, match="`k` is 4; there are 3 parameters"):
+        jinterp.hessian_eigenvalues(loss, variables, symmetric(eigenvalues), k=4, key=KEY)
+
+
 def test_the_trace_is_within_its_stated_error_over_seeds() -> None:
     eigenvalues = np.linspace(-2, 6, 12)
     matrix, params = symmetric(eigenvalues), parameters(12)
