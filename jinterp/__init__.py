@@ -109,6 +109,8 @@ from jinterp.tabular import ale as ale
 from jinterp.tabular import interaction_strength as interaction_strength
 
 # Whether the network is healthy.
+from jinterp.diagnose import summary as summary
+from jinterp.diagnose import model_sizes as model_sizes
 from jinterp.diagnose import activation_stats as activation_stats
 from jinterp.diagnose import detect_dead_units as detect_dead_units
 from jinterp.diagnose import ActivationHistory as ActivationHistory

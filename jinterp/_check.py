@@ -31,7 +31,7 @@ def outputs_of(apply_fn: ApplyFn, params: Params, x: Inputs) -> Any:
 
 def any_outputs_of(apply_fn: ApplyFn, params: Params, x: Inputs) -> Any:
     """The abstract outputs of abstract inputs, of any structure, or a named error."""
-    outputs = _traced(apply_fn, params, x)
+    outputs = traced_outputs_of(apply_fn, params, x)
     if not under_transform((params, x)):
         _has_hash(apply_fn)
     return outputs
@@ -173,7 +173,8 @@ def is_layer_name(layer: Any) -> None:
         )
 
 
-def _traced(apply_fn: ApplyFn, params: Params, x: Inputs) -> Any:
+def traced_outputs_of(apply_fn: ApplyFn, params: Params, x: Inputs) -> Any:
+    """The abstract outputs, of any structure, of a model that need not be hashed."""
     is_model_function(apply_fn)
     try:
         return eval_shape(apply_fn, params, x)

@@ -78,7 +78,7 @@ def layers(apply_fn: ApplyFn, params: Params, x: Inputs) -> list[Layer]:
         name = called[place.scopes]
         if name and place.outputs:
             struct = batch_first(place.outputs[0], batch_axes(place, other)[0])
-            size = _num_elements([each for each in place.params if each.path[0] in counted])
+            size = num_elements([each for each in place.params if each.path[0] in counted])
             listed.append(Layer(name, struct.shape, struct.dtype, size, len(place.outputs)))
     return listed
 
@@ -87,7 +87,7 @@ def _whole(apply_fn: ApplyFn, params: Params, x: Inputs) -> Program:
     return flatten(jax.make_jaxpr(apply_fn)(params, x), len(jax.tree.leaves(params)), None)
 
 
-def _num_elements(pieces: Sequence[Piece]) -> int:
+def num_elements(pieces: Sequence[Piece]) -> int:
     """Elements of all, with slices of what is there as a whole counted once."""
     paths = {piece.path for piece in pieces}
     return sum(

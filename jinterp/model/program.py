@@ -283,7 +283,7 @@ def _opened(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
     return jaxpr, ()
 
 
-def _jaxprs(eqn: Any) -> Any:
+def jaxprs_in(eqn: Any) -> Any:
     """Every jaxpr among the parameters of an equation."""
     for value in eqn.params.values():
         for each in value if isinstance(value, tuple | list) else (value,):
@@ -294,7 +294,7 @@ def _jaxprs(eqn: Any) -> Any:
 def _names_inside(eqn: Any) -> set[tuple[str, ...]]:
     """The scopes in the jaxprs that an equation holds, from the outermost on."""
     found = set()
-    for jaxpr in _jaxprs(eqn):
+    for jaxpr in jaxprs_in(eqn):
         for inner in jaxpr.eqns:
             names = tuple(scope.name for scope in _scopes_of(inner, ()))
             found |= set(itertools.accumulate(((name,) for name in names), tuple.__add__))

@@ -42,3 +42,33 @@ def test_the_gradient_of_the_demo_is_healthy_before_and_after_training() -> None
         flow = jinterp.gradient_flow(loss, params, (x, train[1][:128]), optimizer=optax.adamw(2e-3))
         assert (flow.verdict, flow.problems) == ("healthy", [])
         assert 0.1 < flow.early_to_late < 5
+
+
+@pytest.mark.parametrize(
+    ("depth", "num_params", "multiply_adds"),
+    [(20, 269_722, 40_551_040), (56, 853_018, 125_485_696)],
+)
+def test_the_networks_of_the_paper_are_counted_as_by_hand(
+    shared: Path, depth: int, num_params: int, multiply_adds: int
+) -> None:
+    """3 x 3 convolutions of He's CIFAR networks, their scales and biases, and the head.
+
+    The paper says 0.27M and 0.85M parameters; multiply-adds are 41M and 126M at 32 x 32.
+    """
+    blocks = (depth - 2) // 6
+    widths, sizes = (16, 32, 64), (32, 16, 8)
+    convolutions = [(3, 16, 32)]
+    for stage, (width, size) in enumerate(zip(widths, sizes, strict=True)):
+        before = widths[max(stage - 1, 0)]
+        convolutions += [(before, width, size)] + [(width, width, size)] * (2 * blocks - 1)
+    by_hand = sum(9 * a * b * size**2 for a, b, size in convolutions) + 64 * 10
+    assert by_hand == multiply_adds
+    counted = sum(9 * a * b + 2 * b for a, b, _ in convolutions) + 64 * 10 + 10
+    assert counted == num_params
+    path = shared / f"data/models/resnet{depth}_cifar10.npz"
+    model = jinterp.from_linen(*linen_resnet(path, depth))
+    total = jinterp.summary(*model, jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)).total
+    assert total.num_params == total.num_trainable == num_params
+    assert total.multiply_adds == multiply_adds
+    # XLA leaves out what the padding would be multiplied by: less than a tenth
+    assert 0.9 * 2 * multiply_adds < total.flops < 1.02 * 2 * multiply_adds
