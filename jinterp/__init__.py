@@ -109,6 +109,7 @@ from jinterp.tabular import ale as ale
 from jinterp.tabular import interaction_strength as interaction_strength
 
 # Whether the network is healthy.
+from jinterp.diagnose import check_model as check_model
 from jinterp.diagnose import summary as summary
 from jinterp.diagnose import model_sizes as model_sizes
 from jinterp.diagnose import activation_stats as activation_stats

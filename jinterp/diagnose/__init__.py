@@ -1,11 +1,14 @@
 """Is the network healthy: its activations, gradients, weights, and learning rate."""
 
+from jinterp.diagnose._subject import Check as Check
 from jinterp.diagnose.activation_history import ActivationHistory as ActivationHistory
 from jinterp.diagnose.activation_history import Recorded as Recorded
 from jinterp.diagnose.activation_stats import ActivationStats as ActivationStats
 from jinterp.diagnose.activation_stats import ChannelStats as ChannelStats
 from jinterp.diagnose.activation_stats import LayerStats as LayerStats
 from jinterp.diagnose.activation_stats import activation_stats as activation_stats
+from jinterp.diagnose.check_model import ModelChecks as ModelChecks
+from jinterp.diagnose.check_model import check_model as check_model
 from jinterp.diagnose.dead_units import DeadUnits as DeadUnits
 from jinterp.diagnose.dead_units import detect_dead_units as detect_dead_units
 from jinterp.diagnose.gradient_flow import GradientFlow as GradientFlow

@@ -38,6 +38,20 @@ def with_leaves(params: Params, values: Sequence[Any]) -> Params:
     return jax.tree.unflatten(treedef, leaves)
 
 
+def trainable_flags(trainable: Any, params: Params) -> np.ndarray:
+    """For each leaf what a tree of bools, or a prefix of one, says of it; None says True of all."""
+    if trainable is None:
+        return np.ones(len(jax.tree.leaves(params)), bool)
+    try:
+        flags = jax.tree.broadcast(trainable, params)
+    except ValueError as error:
+        raise ValueError(
+            f"`trainable` is not built as `params` are ({error}); expected a pytree of bools like "
+            "it, or a prefix of one. Try jax.tree.map(lambda leaf: True, params)."
+        ) from None
+    return np.array([bool(flag) for flag in jax.tree.leaves(flags)])
+
+
 def working_dtype(leaves: Sequence[Any]) -> Any:
     """In which sums over all leaves are made: float64 where one is, else float32."""
     is_double = any(jnp.result_type(leaf) == jnp.float64 for leaf in leaves)

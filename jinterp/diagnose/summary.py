@@ -11,7 +11,7 @@ from rich.table import Table
 from jinterp import _check
 from jinterp._text import html_table, text_table, with_prefix
 from jinterp._types import ApplyFn, Inputs, Params
-from jinterp.diagnose._leaves import names_of_all
+from jinterp.diagnose._leaves import names_of_all, trainable_flags
 from jinterp.model.adapt import Model, from_linen, from_nnx
 from jinterp.model.costs import costs
 from jinterp.model.layers import layers, trained
@@ -124,7 +124,7 @@ def summary(
     found = costs(*model, x)
     sizes = np.array([np.size(leaf) for leaf in jax.tree.leaves(model.params)], int)
     known = np.array(trained(model.params), bool)
-    is_trained = known & _flags(trainable, model.params)
+    is_trained = known & trainable_flags(trainable, model.params)
 
     def row(name: str, shape: tuple[int, ...], cost: Any, numbers: Any) -> LayerSummary:
         read = np.isin(np.arange(len(sizes)), list(numbers))
@@ -164,20 +164,6 @@ def _model(apply_fn: Any, params: Params) -> Model:
             )
         return from_nnx(apply_fn)
     return Model(apply_fn, params)
-
-
-def _flags(trainable: Any, params: Params) -> np.ndarray:
-    """For each leaf whether it is trained, from a tree of bools that may be a prefix."""
-    if trainable is None:
-        return np.ones(len(jax.tree.leaves(params)), bool)
-    try:
-        flags = jax.tree.broadcast(trainable, params)
-    except ValueError as error:
-        raise ValueError(
-            f"`trainable` is not built as `params` are ({error}); expected a pytree of bools like "
-            "it, or a prefix of one. Try jax.tree.map(lambda leaf: True, params)."
-        ) from None
-    return np.array([bool(flag) for flag in jax.tree.leaves(flags)])
 
 
 def _cells(layer: LayerSummary) -> list[str]:

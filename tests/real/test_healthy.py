@@ -72,3 +72,24 @@ def test_the_networks_of_the_paper_are_counted_as_by_hand(
     assert total.multiply_adds == multiply_adds
     # XLA leaves out what the padding would be multiplied by: less than a tenth
     assert 0.9 * 2 * multiply_adds < total.flops < 1.02 * 2 * multiply_adds
+
+
+@pytest.mark.slow
+def test_a_trained_resnet_raises_no_alarm_at_all(shared: Path, cifar10) -> None:
+    model = jinterp.from_linen(*linen_resnet(shared / "data/models/resnet20_cifar10.npz", 20))
+    images, labels = (array[:500] for array in cifar10)
+    ds = jinterp.batches((images, labels), preprocess=preprocess)
+    checks = jinterp.check_model(*model, ds, optimizer=optax.sgd(1e-3))
+    assert checks.failed == []
+    assert checks["dead units"].status == checks["labels"].status == "passed"
+
+
+@pytest.mark.slow
+def test_a_leaf_that_is_not_finite_is_named_in_a_real_network(shared: Path, cifar10) -> None:
+    module, variables = linen_resnet(shared / "data/models/resnet20_cifar10.npz", 20)
+    variance = variables["batch_stats"]["layer2_1"]["bn1"]["var"]
+    variables["batch_stats"]["layer2_1"]["bn1"]["var"] = variance.at[3].set(-1)
+    images, labels = (array[:64] for array in cifar10)
+    ds = jinterp.batches((images, labels), preprocess=preprocess)
+    (check,) = jinterp.check_model(*jinterp.from_linen(module, variables), ds).failed
+    assert "made by `rsqrt` in the layer 'layer2_1/bn1'" in check.found
