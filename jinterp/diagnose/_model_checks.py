@@ -39,13 +39,16 @@ def is_finite(subject: Subject) -> Check:
         what = listed([*found.not_finite])
         advice = "Go back to a checkpoint before it, or clean the data."
         return failed(f"NaN or infinite: {what}.", advice)
-    if finite:
+    made_nan = found.first_nan is not None  # a rectifier may hide it from the outputs
+    if finite and not made_nan:
         return passed("parameters, inputs and outputs are finite.")
-    origins = found.origins
-    origin = origins and (origins.nan or origins.infinite)
-    where = f"the first was made by {origin}" if origin else f"first in {found.first_nan!r}"
+    what = "NaN is made" if made_nan else "the outputs are infinite"
+    origin = found.origins and (found.origins.nan or found.origins.infinite)
+    where = f"by {origin}" if origin else f"in the layer {found.first_nan!r}"
+    if not made_nan:
+        where = f"the first infinity is made {where}"
     advice = "Look at what goes into it: jinterp.layer_outputs has the ranges of all layers."
-    return failed(f"the outputs have NaN or infinities; {where}.", advice)
+    return failed(f"{what}{' ' if made_nan else '; '}{where}.", advice)
 
 
 def are_dtypes_alike(subject: Subject) -> Check:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ import numpy as np
 
 from jinterp import _check
 from jinterp._types import ApplyFn, Inputs, Params
-from jinterp.diagnose import _channels
+from jinterp.diagnose import _channels, _values
 from jinterp.diagnose._observed import Observed, Reading
 
 
@@ -141,8 +141,7 @@ class ActivationHistory:
     def apply(self, params: Params, x: Inputs) -> tuple[Any, Rows]:
         """What the model returns, and a row of each layer for `update`: one forward pass."""
         outputs, readings = self._observed(params, x)
-        names = tuple(reading.name for reading in readings)
-        return outputs, Rows(tuple(map(_row, readings)), names)
+        return outputs, _rows(readings)
 
     def update(self, records: Records, rows: Rows) -> Records:
         """The records with the rows of one more step; the oldest ones go when there is no room."""
@@ -163,7 +162,7 @@ class ActivationHistory:
             return np.stack([ring[steps % size] for ring in of_layers], axis=1)
 
         columns: tuple[Any, ...] = tuple(jax.tree.map(column, *rings.of_layers))
-        return Recorded(*(rings.layers, steps, *columns, _channels.edges()))
+        return Recorded(*(rings.layers, steps, *columns, _values.edges()))
 
     def callback(
         self,
@@ -255,19 +254,45 @@ def _recorded(history: ActivationHistory, records: Records, params: Params, x: I
     return history.update(records, history.apply(params, x)[1])
 
 
-def _row(reading: Reading) -> _Row:
+def _rows(readings: Sequence[Reading]) -> Rows:
     """Of a batch; nothing is differentiated by it."""
-    values = jax.lax.stop_gradient(reading.values)
-    num_examples, num_positions, _ = values.shape
-    state = _channels.of_batch(values, jnp.ones(num_examples, bool), reading.nonlinearity)
-    mean = state.mean[0].mean()
-    variance = (state.squares[0] / num_examples).mean() + state.mean[0].var()
+    readings = [
+        dataclasses.replace(each, values=jax.lax.stop_gradient(each.values)) for each in readings
+    ]
+    num_examples = len(readings[0].values)
+    state = _channels.of_batch(readings, jnp.ones(num_examples, bool))
+    columns = (
+        state.mean[0],
+        state.squares[0] / num_examples,
+        state.minimum,
+        state.maximum,
+        state.near_zero[1],
+        state.cells[1],
+    )
+    of_layers = zip(
+        state.parts, *(_channels.split(each, state.parts) for each in columns), strict=True
+    )
+    rows = tuple(_row(part, num_examples, *own) for part, *own in of_layers)
+    return Rows(rows, tuple(part.name for part in state.parts))
+
+
+def _row(
+    part: _channels.Part,
+    num_examples: int,
+    mean: jax.Array,
+    variance: jax.Array,
+    minimum: jax.Array,
+    maximum: jax.Array,
+    near_zero: jax.Array,
+    cells: jax.Array,
+) -> _Row:
+    dtype, num_values = mean.dtype, num_examples * part.num_positions
     return _Row(
-        mean,
-        jnp.sqrt(variance),
-        state.minimum.min(),
-        state.maximum.max(),
-        state.near_zero[1].astype(mean.dtype).mean() / (num_examples * num_positions),
-        _channels.is_dead(state, reading.nonlinearity).astype(mean.dtype).mean(),
-        state.cells[1][:-1].sum(1, dtype=jnp.uint32),
+        mean.mean(),
+        jnp.sqrt(variance.mean() + mean.var()),
+        minimum.min(),
+        maximum.max(),
+        near_zero.astype(dtype).mean() / num_values,
+        _channels.is_dead(minimum, maximum, part.nonlinearity).astype(dtype).mean(),
+        cells[:-1].sum(1, dtype=jnp.uint32),
     )

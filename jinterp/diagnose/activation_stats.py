@@ -1,19 +1,17 @@
 """`activation_stats`: what every layer puts out over a dataset, in one pass."""
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from jinterp import _check, _functions
 from jinterp._text import text_table
-from jinterp._types import AnyArray, ApplyFn, Batch, Params
-from jinterp.diagnose import _channels
-from jinterp.diagnose._observed import Observed, Reading
+from jinterp._types import ApplyFn, Batch, Params
+from jinterp.diagnose import _channels, _values
+from jinterp.diagnose._observed import Observed
 from jinterp.stream.fold import fold
 from jinterp.stream.reduce import Reducer
 from jinterp.stream.task import AnyOutputs
@@ -180,7 +178,7 @@ def activation_stats(
         mesh=mesh,
         progress=progress,
     )["layers"]
-    return ActivationStats(found, num_examples, _channels.edges())
+    return ActivationStats(found, num_examples, _values.edges())
 
 
 def _names(layers: Sequence[str]) -> tuple[str, ...]:
@@ -191,70 +189,40 @@ def _names(layers: Sequence[str]) -> tuple[str, ...]:
     return tuple(layers)
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["values"], meta_fields=["of", "num_positions"]
-)
-@dataclasses.dataclass(frozen=True)
-class _Kept:
-    """The statistics of a layer while they grow, and what its readings said of it."""
-
-    values: _channels.State
-    of: Reading
-    num_positions: int
-
-
 @functools.cache
 def _reducer() -> Reducer:
-    def init(batch: Batch, observed: AnyArray) -> tuple[_Kept, ...]:
-        return tuple(map(_nothing, observed[1]))
+    def init(batch: Batch, observed: Any) -> _channels.State:
+        return _channels.empty(observed[1])
 
-    def update(kept: tuple[_Kept, ...], batch: Batch, observed: Any) -> tuple[_Kept, ...]:
-        return tuple(_updated(*pair, batch.mask) for pair in zip(kept, observed[1], strict=True))
+    def update(state: _channels.State, batch: Batch, observed: Any) -> _channels.State:
+        return _channels.merge(state, _channels.of_batch(observed[1], batch.mask))
 
-    def merge(a: tuple[_Kept, ...], b: tuple[_Kept, ...]) -> tuple[_Kept, ...]:
-        return tuple(map(_merged, a, b))
+    def finalize(state: _channels.State) -> tuple[tuple[LayerStats, ...], int]:
+        return tuple(map(_stats, _channels.finalize(state))), int(state.num)
 
-    def finalize(kept: tuple[_Kept, ...]) -> tuple[tuple[LayerStats, ...], int]:
-        return tuple(map(_stats, kept)), int(kept[0].values.num)
-
-    return Reducer(init, update, merge, finalize)
+    return Reducer(init, update, _channels.merge, finalize)
 
 
-def _nothing(reading: Reading) -> _Kept:
-    _, num_positions, num_channels = reading.values.shape
-    empty = _channels.empty(num_channels, reading.values.dtype, reading.nonlinearity)
-    return _Kept(empty, dataclasses.replace(reading, values=None), num_positions)
-
-
-def _updated(kept: _Kept, reading: Reading, mask: jax.Array) -> _Kept:
-    new = _channels.of_batch(reading.values, mask, reading.nonlinearity)
-    return dataclasses.replace(kept, values=_channels.merge(kept.values, new))
-
-
-def _merged(a: _Kept, b: _Kept) -> _Kept:
-    return dataclasses.replace(a, values=_channels.merge(a.values, b.values))
-
-
-def _stats(kept: _Kept) -> LayerStats:
-    state, nonlinearity = _channels.finalize(kept.values), kept.of.nonlinearity
-    num_values = int(state.num) * kept.num_positions  # of a channel
+def _stats(state: _channels.State) -> LayerStats:
+    """Those of the only layer of a state."""
+    (part,) = state.parts
+    num_values = state.num * part.num_positions  # of a channel
+    saturates = _values.saturates(part.nonlinearity)
     channels = ChannelStats(
         state.mean,
-        np.sqrt(state.squares / int(state.num)),
+        np.sqrt(state.squares / state.num),
         state.minimum,
         state.maximum,
         state.near_zero / num_values,
         np.isfinite(state.mean) & np.isfinite(state.squares),
-        _channels.is_dead(state, nonlinearity),
-        np.full_like(state.mean, np.nan)
-        if state.saturated is None
-        else state.saturated / num_values,
+        _channels.is_dead(state.minimum, state.maximum, part.nonlinearity),
+        state.flat / num_values if saturates else np.full_like(state.mean, np.nan),
     )
     variance = (channels.deviation**2).mean() + channels.mean.var()
     return LayerStats(
-        name=kept.of.name,
-        shape=kept.of.shape,
-        activation_function=nonlinearity.name if nonlinearity else None,
+        name=part.name,
+        shape=part.shape,
+        activation_function=part.nonlinearity.name if part.nonlinearity else None,
         mean=float(channels.mean.mean()),
         deviation=float(np.sqrt(variance)),
         minimum=float(channels.minimum.min()),

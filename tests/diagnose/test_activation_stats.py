@@ -27,9 +27,9 @@ def data() -> tuple[np.ndarray, np.ndarray]:
     return x, np.zeros(NUM, int)
 
 
-def positions(num: int, most: int) -> np.ndarray:
-    num_seen = min(num, most)
-    return (np.arange(num_seen) * num + num // 2) // num_seen
+def positions(num: int, most: int) -> range:
+    step = -(-num // most)
+    return range(step // 2, num, step)
 
 
 def entropy_rank(rows: np.ndarray) -> float:

@@ -114,7 +114,7 @@ def test_a_nan_made_in_one_layer() -> None:
     model = jinterp.from_linen(module, module.init(KEY, jnp.zeros((1, 8, 8, 1))))
     checks = jinterp.check_model(*model, data())
     assert failed(checks) == ["finite numbers"]
-    assert "made by `log` in the layer 'logs' (line" in checks["finite numbers"].found
+    assert "NaN is made by `log` in the layer 'logs' (line" in checks["finite numbers"].found
     assert checks["gradient"].found == "the check 'finite numbers' failed."
     params = changed(("Conv_0", "kernel"), lambda kernel: kernel * np.nan)
     checks = jinterp.check_model(trained().apply_fn, params, data())

@@ -92,4 +92,4 @@ def test_a_leaf_that_is_not_finite_is_named_in_a_real_network(shared: Path, cifa
     images, labels = (array[:64] for array in cifar10)
     ds = jinterp.batches((images, labels), preprocess=preprocess)
     (check,) = jinterp.check_model(*jinterp.from_linen(module, variables), ds).failed
-    assert "made by `rsqrt` in the layer 'layer2_1/bn1'" in check.found
+    assert "NaN is made by `rsqrt` in the layer 'layer2_1/bn1'" in check.found
