@@ -86,6 +86,15 @@ def test_rows_keep_every_value_and_cut_what_does_not_occur() -> None:
         assert rows.shares[column, 0, row] == pytest.approx(share), value
 
 
+def test_the_row_around_0_holds_all_that_is_between_its_edges() -> None:
+    values = np.random.default_rng(0).normal(size=10_000)
+    rows = rows_of(counts(*values, num=1)[None, None], EDGES)
+    row = int(np.searchsorted(rows.edges, 0)) - 1
+    low, high = rows.edges[row], rows.edges[row + 1]
+    assert high == -low == 3 / 64
+    assert rows.shares[0, 0, row] == ((low < values) & (values < high)).mean()
+
+
 def test_small_values_have_rows_unless_they_are_few() -> None:
     """The row around 0 holds less than a tenth of what any layer has beside its zeros."""
     vanishing = rows_of(np.stack([counts(1.0), counts(1e-3)])[:, None], EDGES)
