@@ -13,11 +13,11 @@ from matplotlib.axes import Axes
 import jinterp
 from jinterp import plot
 from jinterp.diagnose import ActivationStats, ChannelStats, LayerStats, Recorded
-from jinterp.diagnose._channels import edges as all_edges
 from jinterp.plot._value_axis import rows_of
 from tests import networks
 
-EDGES = all_edges()
+SIZES = [scale * 2.0**power for power in range(-16, 16) for scale in (1, 1.5)] + [np.inf]
+EDGES = np.array([-size for size in SIZES[::-1]] + SIZES)
 PLOTS = (plot.hist_chart, plot.layer_stats, plot.dead_chart)
 CHANNELS = ChannelStats(*np.zeros((8, 1)))
 
