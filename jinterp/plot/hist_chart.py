@@ -33,8 +33,8 @@ def hist_chart(result: ActivationStats | Recorded, *, fig: AnyFigure | None = No
     Raises:
         ValueError: there are no layers or no steps.
 
-    Source: fastai's `ActivationStats.color_dim`, which has log(1 + count) in 40 equal bins from 0 to
-    10, and leaves out what is beyond them.
+    Source: fastai's `ActivationStats.color_dim`, which has log(1 + count) in 40 equal bins from 0
+    to 10, and leaves out what is beyond them.
 
     >>> import jax, jax.numpy as jnp, jinterp
     >>> def apply_fn(params, x):
