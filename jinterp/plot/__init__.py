@@ -6,11 +6,14 @@ from jinterp.plot.attribution_grid import attribution_grid as attribution_grid
 from jinterp.plot.class_attributions import class_attributions as class_attributions
 from jinterp.plot.class_scores import class_scores as class_scores
 from jinterp.plot.confusion_matrix import confusion_matrix as confusion_matrix
+from jinterp.plot.dead_chart import dead_chart as dead_chart
 from jinterp.plot.gradient_flow import gradient_flow as gradient_flow
+from jinterp.plot.hist_chart import hist_chart as hist_chart
 from jinterp.plot.ice import ice as ice
 from jinterp.plot.importances import importances as importances
 from jinterp.plot.interactions import interactions as interactions
 from jinterp.plot.label_maps import label_maps as label_maps
+from jinterp.plot.layer_stats import layer_stats as layer_stats
 from jinterp.plot.lr_find import lr_find as lr_find
 from jinterp.plot.metrics import metrics as metrics
 from jinterp.plot.most_confused import most_confused as most_confused

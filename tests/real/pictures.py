@@ -3,18 +3,23 @@
 import functools
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
+import optax
+from flax import linen as nn
 from matplotlib.figure import Figure
 
 import jinterp
 from jinterp import demo, plot
+from jinterp.diagnose import Recorded
 from jinterp.tabular import negative_cross_entropy
 from tests.real import camvid
 from tests.real.conftest import SHARED
 from tests.real.resnet import linen_resnet, preprocess
 from tests.real.test_cifar10 import CLASS_NAMES
+from tests.real.test_fashion_mnist import read
 
 
 def main(out: str) -> None:
@@ -30,6 +35,7 @@ def main(out: str) -> None:
     }
     figures["segmentation"] = segmentation()
     figures["tables"] = tables()
+    figures["healthy"] = healthy()
     for name, figure in figures.items():
         (Path(out) / f"{name}.png").write_bytes(plot.png(figure, dots_per_inch=90))
 
@@ -63,6 +69,60 @@ def tables() -> Figure:
     found.plot_ice(first, centred=True, ax=curve)
     found.plot_ale([first, second], ax=effects)
     return figure
+
+
+class Clothes(nn.Module):
+    """Three convolutions and two dense layers."""
+
+    kernel_init: nn.initializers.Initializer = nn.initializers.he_normal()
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for number, width in enumerate((8, 16, 32)):
+            conv = nn.Conv(width, (3, 3), 2, kernel_init=self.kernel_init, name=f"conv{number}")
+            x = nn.relu(conv(x))
+        x = x.reshape(len(x), -1)
+        x = nn.relu(nn.Dense(64, kernel_init=self.kernel_init, name="hidden")(x))
+        return nn.Dense(10, kernel_init=self.kernel_init, name="head")(x)
+
+
+def healthy() -> Figure:
+    """What four layers put out while a network dies, and while it learns."""
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    dying, learning = figure.subfigures(1, 2)
+    dying.suptitle("weights too large, learning rate 0.1: it dies", fontsize=10)
+    plot.hist_chart(watched(Clothes(nn.initializers.normal(0.3)), 0.1), fig=dying)
+    learning.suptitle("He's initialisation, learning rate 0.01: it learns", fontsize=10)
+    plot.hist_chart(watched(Clothes(), 0.01), fig=learning)
+    return figure
+
+
+def watched(module: Clothes, learning_rate: float) -> Recorded:
+    """100 steps of SGD with momentum on Fashion-MNIST."""
+    images, labels = read(SHARED / "data/fashion_mnist", "train")
+    images = images[:10_000, ..., None] / np.float32(255)
+    labels = labels.astype(np.int32)
+    apply_fn, params = jinterp.from_linen(module, module.init(jax.random.key(0), images[:1]))
+    history = jinterp.ActivationHistory(apply_fn, ("conv0", "conv1", "conv2", "hidden"))
+    optimizer = optax.sgd(learning_rate, momentum=0.9)
+
+    @jax.jit
+    def step(params: Any, state: Any, records: Any, x: Any, y: Any) -> Any:
+        def loss_fn(params: Any) -> Any:
+            logits, readings = history.apply(params, x)
+            return jinterp.cross_entropy(logits, y).mean(), readings
+
+        gradient, readings = jax.grad(loss_fn, has_aux=True)(params)
+        updates, state = optimizer.update(gradient, state)
+        return optax.apply_updates(params, updates), state, history.update(records, readings)
+
+    state = optimizer.init(params)
+    records = history.init(params, images[:128])
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        rows = rng.integers(0, len(images), 128)
+        params, state, records = step(params, state, records, images[rows], labels[rows])
+    return history.read(records)
 
 
 def why(model: jinterp.Model, found: jinterp.ClassificationInterpretation) -> Figure:
