@@ -1,4 +1,4 @@
-"""The command line: `jinterp demo`, `evaluate`, `explain`, `explain-dataset`, `report`."""
+"""The command line: `jinterp demo`, `evaluate`, `explain`, `report`, `check`, `summary` ..."""
 
 import functools
 import json
@@ -16,9 +16,21 @@ import numpy as np
 from jinterp import attribution, plot
 from jinterp import demo as demonstration
 from jinterp._types import Explainer, PreprocessFn
-from jinterp.cli.loading import data_options, interpret, load, names_option, task_options
+from jinterp.cli.loading import (
+    data_options,
+    inputs_of,
+    interpret,
+    load,
+    model_of,
+    model_options,
+    names_option,
+    task_options,
+)
 from jinterp.cli.processes import distributed_options, is_first
+from jinterp.cli.show import show
 from jinterp.cli.summary import summary
+from jinterp.diagnose import check_model
+from jinterp.diagnose import summary as summary_of
 from jinterp.report import writable_folder
 
 
@@ -224,6 +236,41 @@ def report(out: str, title: str, **options: Any) -> None:
         click.echo(sentence)
     note = f"Model {options['model_path']}, data {options['data']}."
     click.echo(f"Report: {interpretation.write_report(out, title=title, notes=[note])}")
+
+
+@cli.command()
+@data_options
+@click.option(
+    "--untrained", is_flag=True, help="The parameters are those of the start, not of a training."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
+def check(untrained: bool, as_json: bool, **options: Any) -> None:
+    """Look for what usually goes wrong with a network; exit with 1 where a check fails."""
+    loaded = load(**options)
+    checks = check_model(*loaded.model, loaded.ds, is_trained=not untrained)
+    if as_json:
+        click.echo(json.dumps([each._asdict() for each in checks.checks], indent=2))
+    else:
+        show(checks)
+    if checks.failed:
+        sys.exit(1)
+
+
+@cli.command(name="summary")
+@model_options
+@click.option("--data", metavar="DATA", help="A dataset, as `jinterp evaluate` takes it.")
+@click.option(
+    "--shape",
+    metavar="SHAPE",
+    help="In place of --data: of the inputs, with the batch, such as 1,32,32,3.",
+)
+@click.option("--dtype", default="float32", show_default=True, help="Of the inputs of --shape.")
+def summarize(
+    model_path: str, checkpoint: str | None, data: str | None, shape: str | None, dtype: str
+) -> None:
+    """Show the layers of a model: shapes, parameters, operations."""
+    model = model_of(model_path, checkpoint)
+    show(summary_of(*model, inputs_of(data, shape, dtype)))
 
 
 def main() -> None:

@@ -53,17 +53,22 @@ def task_options(command: Callable[..., None]) -> Callable[..., None]:
     return task(ignored(names_option(command)))
 
 
+def model_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The model."""
+    model = click.option(
+        "--model",
+        "model_path",
+        required=True,
+        metavar="PACKAGE.MODULE:FACTORY",
+        help="A function without arguments that returns a jinterp.Model.",
+    )
+    checkpoint = click.option("--checkpoint", help="Parameters: an Orbax folder, .msgpack or .npz.")
+    return model(checkpoint(command))
+
+
 def data_options(command: Callable[..., None]) -> Callable[..., None]:
     """The model and the data, which all commands but the demo take."""
     options = [
-        click.option(
-            "--model",
-            "model_path",
-            required=True,
-            metavar="PACKAGE.MODULE:FACTORY",
-            help="A function without arguments that returns a jinterp.Model.",
-        ),
-        click.option("--checkpoint", help="Parameters: an Orbax folder, .msgpack or .npz."),
         click.option(
             "--data",
             required=True,
@@ -82,7 +87,7 @@ def data_options(command: Callable[..., None]) -> Callable[..., None]:
     ]
     for option in reversed(options):
         command = option(command)
-    return command
+    return model_options(command)
 
 
 def interpret(
@@ -140,9 +145,7 @@ def load(
     """What the options name."""
     if compilation_cache:
         keep_programs(compilation_cache)
-    model = load_model(model_path)
-    if checkpoint:
-        model = model._replace(params=restore_params(checkpoint, model.params))
+    model = model_of(model_path, checkpoint)
     loaded = load_data(data, image_size)
     ds = batches(loaded.ds, batch_size, inputs=inputs, targets=targets, preprocess=preprocess)
     if jax.process_count() > 1:
@@ -156,6 +159,31 @@ def keep_programs(folder: str) -> None:
         raise click.UsageError(f"--compilation-cache is {folder!r}, a file; expected a folder.")
     jax.config.update("jax_compilation_cache_dir", str(Path(folder).absolute()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def model_of(path: str, checkpoint: str | None) -> Model:
+    """The model of a factory, with the parameters of a checkpoint where one is given."""
+    model = load_model(path)
+    if checkpoint:
+        model = model._replace(params=restore_params(checkpoint, model.params))
+    return model
+
+
+def inputs_of(data: str | None, shape: str | None, dtype: str) -> Any:
+    """One example of a dataset, or the shape of inputs that is given."""
+    if (data is None) == (shape is None):
+        raise click.UsageError("expected either --data or --shape, such as --shape 1,32,32,3.")
+    if data is not None:
+        return next(iter(batches(load_data(data, None).ds, 1))).x
+    assert shape is not None
+    try:
+        sizes = tuple(int(size) for size in shape.strip("()[]").split(",") if size.strip())
+        return jax.ShapeDtypeStruct(sizes, np.dtype(dtype))
+    except (ValueError, TypeError) as error:
+        raise click.UsageError(
+            f"--shape is {shape!r} of --dtype {dtype!r}; expected whole numbers separated by "
+            f"commas, such as 1,32,32,3, and a dtype of NumPy ({error})."
+        ) from None
 
 
 def load_model(path: str) -> Model:

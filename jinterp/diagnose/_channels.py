@@ -42,6 +42,11 @@ class Part(NamedTuple):
     nonlinearity: Nonlinearity | None
 
     @property
+    def seen(self) -> range:
+        """The positions that what costs more than a sum is told of."""
+        return _values.some(self.num_positions)
+
+    @property
     def is_compared(self) -> bool:
         """Whether the covariance of its channels is kept."""
         return self.num_channels <= MOST_CHANNELS
@@ -74,13 +79,13 @@ class State:
     Attributes:
         num: examples.
         mean: `[channels]`, a pair as all sums here.
-        squares: `[channels]`, summed squares of the deviations from the mean, for one position.
+        squares: `[channels]`, summed squares of the deviations from the mean, over the positions.
         minimum: `[channels]`.
         maximum: `[channels]`.
-        near_zero: `[channels]` counts.
-        cells: `[bins + 1, channels]` counts, the last of what is not finite.
+        near_zero: `[channels]` counts; these and the following are of some positions.
+        cells: `[bins + 1, layers]` counts, the last of what is not finite.
         flat: `[channels]` counts of what a sigmoid or tanh is flat at.
-        seen_mean: `[channels]` of the positions that the covariance is of, of the layers compared.
+        seen_mean: `[channels]`, of the layers compared.
         covariance: the entries of all their matrices, summed, for one position.
         parts: the layers.
     """
@@ -123,7 +128,7 @@ def empty(readings: Sequence[Reading]) -> State:
         minimum=np.full(num, np.inf, dtype),
         maximum=np.full(num, -np.inf, dtype),
         near_zero=pair(num, dtype=np.uint32),
-        cells=pair(_values.NUM_BINS + 1, num, dtype=np.uint32),
+        cells=pair(_values.NUM_BINS + 1, len(parts), dtype=np.uint32),
         flat=pair(num, dtype=np.uint32),
         seen_mean=pair(max(sum(compared), 1)),
         covariance=pair(max(sum(size**2 for size in compared), 1)),
@@ -134,40 +139,40 @@ def empty(readings: Sequence[Reading]) -> State:
 def of_batch(readings: Sequence[Reading], mask: jax.Array) -> State:
     """The state of one batch.
 
-    What each example has is summed up before padding is taken out: masks within the sums would
-    cost XLA:CPU twice the time.
+    What each example has is summed up before padding is taken out, since masks within the sums
+    would cost XLA:CPU twice the time; and its deviations are those from its own mean, which are
+    summed while its values are in the cache, and not from that of the batch.
     """
     parts, dtype = parts_of(readings), _dtype(readings)
     num, values = mask.sum(dtype=jnp.uint32), [each.values.astype(dtype) for each in readings]
-    num_positions = np.repeat(
-        [part.num_positions for part in parts], [part.num_channels for part in parts]
-    ).astype(dtype)
     infinity = jnp.array(jnp.inf, dtype)
 
     def valid(of_layers: Iterator[jax.Array], neutral: Any = 0) -> jax.Array:
         of_examples = jnp.concatenate(list(of_layers), axis=1)
         return jnp.where(mask[:, None], of_examples, jnp.asarray(neutral, of_examples.dtype))
 
-    sums = valid(each.sum(1) for each in values).sum(0)
-    mean = sums / (jnp.maximum(num, jnp.uint32(1)).astype(dtype) * num_positions)
-    means = split(mean, parts)
-    squares = valid(
-        ((each - own[None, None]) ** 2).sum(1) for each, own in zip(values, means, strict=True)
-    ).sum(0)
-    near_zero = valid(map(_values.num_near_zero, values)).sum(0, dtype=jnp.uint32)
-    flat = valid(map(_values.num_flat, values, [part.nonlinearity for part in parts]))
-    seen_mean, covariance = _covariances(values, mask, parts)
+    own_means = [each.mean(1) for each in values]  # of each example
+    within = valid(
+        ((each - own[:, None]) ** 2).mean(1) for each, own in zip(values, own_means, strict=True)
+    )
+    means = valid(iter(own_means))
+    mean = means.sum(0) / jnp.maximum(num, jnp.uint32(1)).astype(dtype)
+    between = jnp.where(mask[:, None], means - mean[None], jnp.zeros((), dtype)) ** 2
+    seen = [
+        each[:, part.seen.start :: part.seen.step] for each, part in zip(values, parts, strict=True)
+    ]
+    near_zero, cells = _values.near_zero_and_cells(seen, mask)
+    flat = valid(map(_values.num_flat, seen, [part.nonlinearity for part in parts]))
     return State(
         num,
         _alone(mean),
-        _alone(squares / num_positions),
+        _alone((within + between).sum(0)),
         valid((each.min(1) for each in values), infinity).min(0),
         valid((each.max(1) for each in values), -infinity).max(0),
         _low(near_zero),
-        _low(jnp.concatenate([_values.counted(each, mask) for each in values], axis=1)),
+        _low(cells),
         _low(flat.sum(0, dtype=jnp.uint32)),
-        _alone(seen_mean),
-        _alone(covariance),
+        *_covariances(seen, mask, parts),
         parts,
     )
 
@@ -202,10 +207,10 @@ def finalize(state: State) -> list["State"]:
         "minimum": state.minimum,
         "maximum": state.maximum,
         "near_zero": counts_of(state.near_zero),
-        "cells": counts_of(state.cells),
         "flat": counts_of(state.flat),
     }
     split_columns = {name: split(value, state.parts) for name, value in columns.items()}
+    cells = counts_of(state.cells)
     compared = [part for part in state.parts if part.is_compared]
     sizes = [part.num_channels for part in compared]
     seen = iter(np.split(_together(state.seen_mean), np.cumsum(sizes)))
@@ -215,6 +220,7 @@ def finalize(state: State) -> list["State"]:
         own = {name: of_layers[number] for name, of_layers in split_columns.items()}
         own["seen_mean"] = next(seen) if part.is_compared else None
         own["covariance"] = None
+        own["cells"] = cells[:, number]
         if part.is_compared:
             own["covariance"] = next(squared).reshape(part.num_channels, part.num_channels)
         found.append(State(num=int(state.num), parts=(part,), **own))
@@ -244,7 +250,7 @@ def _dtype(readings: Sequence[Reading]) -> Any:
 
 def _covariances(
     values: Sequence[jax.Array], mask: jax.Array, parts: Sequence[Part]
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Pair, Pair]:
     """Means and matrices of the layers compared, one behind the other."""
     found = [
         _values.covariance(each, mask)
@@ -252,9 +258,11 @@ def _covariances(
         if part.is_compared
     ]
     if not found:
-        return jnp.zeros(1, values[0].dtype), jnp.zeros(1, values[0].dtype)
+        nothing = jnp.zeros(1, values[0].dtype)
+        return _alone(nothing), _alone(nothing)
     means, matrices = zip(*found, strict=True)
-    return jnp.concatenate(means), jnp.concatenate([matrix.ravel() for matrix in matrices])
+    flat = [matrix.ravel() for matrix in matrices]
+    return _alone(jnp.concatenate(means)), _alone(jnp.concatenate(flat))
 
 
 def _products(means: jax.Array, parts: Sequence[Part]) -> jax.Array:

@@ -1,5 +1,8 @@
 """What is told of a layer's values `[batch, positions, channels]`, one kernel or two for each."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,15 +19,16 @@ _NOT_FINITE = NUM_BINS
 NEAR_ZERO = 3 / 64
 """|a| below it is near zero: an edge of the histogram, close to fastai's 0.05."""
 
-_POSITIONS_COUNTED, _POSITIONS_COMPARED = 64, 16
+MOST_POSITIONS = 16
+"""Of an example, those that what costs more than a sum is told of, at most."""
 
 _SATURATED_SLOPE = 0.05
 
 
-def positions(num_positions: int, most: int) -> slice:
-    """All, or so many at most, at equal steps."""
-    step = -(-num_positions // most)
-    return slice(step // 2, None, step)
+def some(num_positions: int) -> range:
+    """All positions, or some at equal steps."""
+    step = -(-num_positions // MOST_POSITIONS)
+    return range(step // 2, num_positions, step)
 
 
 def saturates(nonlinearity: Nonlinearity | None) -> bool:
@@ -54,44 +58,60 @@ def num_flat(values: jax.Array, nonlinearity: Nonlinearity | None) -> jax.Array:
     return is_flat.sum(1, dtype=jnp.uint32)
 
 
-def num_near_zero(values: jax.Array) -> jax.Array:
-    """`[batch, channels]`: as integers the magnitudes compare alike, and XLA:CPU sums them faster.
+def together(layers: Sequence[jax.Array]) -> list[tuple[jax.Array, list[int]]]:
+    """Layers with equally many positions as one array, so that one kernel serves them all.
 
-    The sign of the difference is −1 or 0.
+    Returns:
+        Values `[batch, positions, channels]`, and of each channel the number of its layer.
     """
-    limit = jnp.int32(np.float32(NEAR_ZERO).view(np.int32))
-    signs = (_magnitude(values) - limit) >> 31
-    return (-signs.sum(1, dtype=jnp.int32)).astype(jnp.uint32)
+    groups: dict[int, list[int]] = {}
+    for number, values in enumerate(layers):
+        groups.setdefault(values.shape[1], []).append(number)
+    return [
+        (
+            jnp.concatenate([layers[number] for number in numbers], axis=2),
+            [number for number in numbers for _ in range(layers[number].shape[2])],
+        )
+        for numbers in groups.values()
+    ]
 
 
-def _magnitude(values: jax.Array) -> jax.Array:
-    """The bits of |a| as float32, which are in the order of |a|; NaN comes last."""
+def near_zero_and_cells(
+    layers: Sequence[jax.Array], mask: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Counts of what is near zero, `[channels]`, and in each bin, `[bins + 1, layers]`."""
+    cells = jnp.zeros((NUM_BINS + 1, len(layers)), jnp.uint32)
+    near_zero: list[Any] = [None] * len(layers)
+    for values, numbers in together(layers):
+        found = _cells(values, mask)
+        own = jnp.array(numbers, jnp.int32)[None, None]
+        cells = cells.at[found, own].add(jnp.uint32(1), mode="drop")
+        is_near = (jnp.abs(values) < jnp.asarray(NEAR_ZERO, values.dtype)) & mask[:, None, None]
+        num_near = is_near.sum((0, 1), dtype=jnp.uint32)
+        start = 0
+        for number in dict.fromkeys(numbers):
+            end = start + layers[number].shape[2]
+            near_zero[number] = num_near[start:end]
+            start = end
+    return jnp.concatenate(near_zero), cells
+
+
+def _cells(values: jax.Array, mask: jax.Array) -> jax.Array:
+    """The bin of each value, read off the exponent and the first bit after it.
+
+    What is not finite has the cell behind the last, padding one outside of all.
+    """
     bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.int32)
-    return bits & jnp.int32(0x7FFFFFFF)
-
-
-def counted(values: jax.Array, mask: jax.Array) -> jax.Array:
-    """Counts `[bins + 1, channels]` of some positions, the last of what is not finite.
-
-    The bin is read off the exponent and the first bit after it.
-    """
-    values = values[:, positions(values.shape[1], _POSITIONS_COUNTED)]
-    bits = _magnitude(values)
+    bits = bits & jnp.int32(0x7FFFFFFF)  # in the order of |a|
     first = jnp.int32((127 + LEAST) << 1)
     size = jnp.clip((bits >> 22) - first + 1, 0, _PER_SIDE)
     cells = _PER_SIDE + jnp.where(values < 0, -size, size)
     cells = jnp.where(bits >= jnp.int32(0x7F800000), jnp.int32(_NOT_FINITE), cells)
-    cells = jnp.where(mask[:, None, None], cells, jnp.int32(NUM_BINS + 1))
-    num_channels = values.shape[-1]
-    zeros = jnp.zeros((NUM_BINS + 1, num_channels), jnp.uint32)
-    channels = jnp.arange(num_channels, dtype=jnp.int32)
-    cells = cells.reshape(-1, num_channels)
-    return zeros.at[cells, channels[None]].add(jnp.uint32(1), mode="drop")
+    return jnp.where(mask[:, None, None], cells, jnp.int32(NUM_BINS + 1))
 
 
 def covariance(values: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Of some positions the mean, and the summed products of deviations from it, for one."""
-    values = values[:, positions(values.shape[1], _POSITIONS_COMPARED)]
+    """The mean, and the summed products of the deviations from it, for one position."""
     _, num_positions, num_channels = values.shape
     zero, is_valid = jnp.zeros((), values.dtype), mask[:, None, None]
     num = mask.sum(dtype=jnp.uint32).astype(values.dtype) * num_positions

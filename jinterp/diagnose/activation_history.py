@@ -26,10 +26,9 @@ class Recorded(NamedTuple):
         deviation: their standard deviation (ddof 0).
         minimum: the least value.
         maximum: the largest value.
-        near_zero: the share of values with |a| < 3/64.
+        near_zero: the share of values with |a| < 3/64, at 16 positions of an example at most.
         dead: the share of channels that were never active in the batch.
-        counts: `[steps, layers, bins]`, histograms over `edges`, of 64 positions of an example at
-            most.
+        counts: `[steps, layers, bins]`, histograms over `edges`, of the same positions.
         edges: `[bins + 1]`.
     """
 
@@ -266,33 +265,28 @@ def _rows(readings: Sequence[Reading]) -> Rows:
         state.squares[0] / num_examples,
         state.minimum,
         state.maximum,
-        state.near_zero[1],
-        state.cells[1],
+        state.near_zero[1].astype(state.mean[0].dtype) / num_examples,
     )
-    of_layers = zip(
-        state.parts, *(_channels.split(each, state.parts) for each in columns), strict=True
-    )
-    rows = tuple(_row(part, num_examples, *own) for part, *own in of_layers)
+    split = (_channels.split(each, state.parts) for each in columns)
+    rows = tuple(map(_row, state.parts, *split, state.cells[1][:-1].T))
     return Rows(rows, tuple(part.name for part in state.parts))
 
 
 def _row(
     part: _channels.Part,
-    num_examples: int,
     mean: jax.Array,
     variance: jax.Array,
     minimum: jax.Array,
     maximum: jax.Array,
-    near_zero: jax.Array,
-    cells: jax.Array,
+    num_near_zero: jax.Array,
+    counts: jax.Array,
 ) -> _Row:
-    dtype, num_values = mean.dtype, num_examples * part.num_positions
     return _Row(
         mean.mean(),
         jnp.sqrt(variance.mean() + mean.var()),
         minimum.min(),
         maximum.max(),
-        near_zero.astype(dtype).mean() / num_values,
-        _channels.is_dead(minimum, maximum, part.nonlinearity).astype(dtype).mean(),
-        cells[:-1].sum(1, dtype=jnp.uint32),
+        num_near_zero.mean() / len(part.seen),
+        _channels.is_dead(minimum, maximum, part.nonlinearity).astype(mean.dtype).mean(),
+        counts,
     )

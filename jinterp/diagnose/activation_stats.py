@@ -62,8 +62,7 @@ class LayerStats(NamedTuple):
         effective_rank: exp of the entropy of the normalised singular values of the centred values,
             from 1 to the number of channels; 0 where nothing varies, NaN of over 512 channels and
             where a value is not finite.
-        counts: `[bins]` int64, the histogram over `ActivationStats.edges` of 64 positions of each
-            example at most.
+        counts: `[bins]` int64, the histogram over `ActivationStats.edges`.
         channels: the same by channel.
     """
 
@@ -132,8 +131,9 @@ def activation_stats(
     A unit is a channel. It is *dead* where its largest value over all examples and positions is
     max a ≤ 0 and a rectifier makes its values or reads all of them, so that nothing of it gets
     through; near zero is another thing, and is counted on |a|. Which functions cut a layer's values
-    is read off the traced program. Of larger maps, the histogram is of 64 positions of each
-    example, evenly spaced, and the effective rank of 16; everything else is of all.
+    is read off the traced program. Mean, deviation, extremes and dead units are of all positions;
+    histogram, near zero, saturation and effective rank are of 16 positions of each example at most,
+    evenly spaced in the flattened map, since they would cost as much as the model.
 
     Args:
         apply_fn: `apply_fn(params, x) -> logits`.
@@ -206,17 +206,18 @@ def _reducer() -> Reducer:
 def _stats(state: _channels.State) -> LayerStats:
     """Those of the only layer of a state."""
     (part,) = state.parts
-    num_values = state.num * part.num_positions  # of a channel
+    num_seen = state.num * len(part.seen)  # of a channel
     saturates = _values.saturates(part.nonlinearity)
+    finite = np.isfinite(state.mean) & np.isfinite(state.squares)
     channels = ChannelStats(
         state.mean,
         np.sqrt(state.squares / state.num),
         state.minimum,
         state.maximum,
-        state.near_zero / num_values,
-        np.isfinite(state.mean) & np.isfinite(state.squares),
+        state.near_zero / num_seen,
+        finite,
         _channels.is_dead(state.minimum, state.maximum, part.nonlinearity),
-        state.flat / num_values if saturates else np.full_like(state.mean, np.nan),
+        state.flat / num_seen if saturates else np.full_like(state.mean, np.nan),
     )
     variance = (channels.deviation**2).mean() + channels.mean.var()
     return LayerStats(
@@ -232,7 +233,7 @@ def _stats(state: _channels.State) -> LayerStats:
         dead=float(channels.dead.mean()),
         saturated=float(channels.saturated.mean()),
         effective_rank=_effective_rank(state),
-        counts=state.cells[:-1].sum(1),
+        counts=state.cells[:-1],
         channels=channels,
     )
 

@@ -53,12 +53,15 @@ def check(recorded: Recorded, seen: list[Any]) -> None:
         found = jinterp.activations(model.apply_fn, params, networks.IMAGES, LAYERS)
         for place, name in enumerate(LAYERS):
             values = np.float64(found[name])
+            flat = values.reshape(4, -1, values.shape[-1])
+            step = -(-flat.shape[1] // 16)
+            seen = flat[:, step // 2 :: step]
             expected = {
                 "mean": values.mean(),
                 "deviation": values.std(),
                 "minimum": values.min(),
                 "maximum": values.max(),
-                "near_zero": (np.abs(values) < 3 / 64).mean(),
+                "near_zero": (np.abs(seen) < 3 / 64).mean(),
                 "dead": (values.reshape(-1, values.shape[-1]).max(0) <= 0).mean()
                 if name != "head"
                 else 0,
