@@ -79,13 +79,6 @@ def test_the_layers_as_a_table(folder: Path) -> None:
     lines = of_shape.stdout.splitlines()
     header = "output parameters trainable multiply-adds FLOPs bytes"
     assert " ".join(lines[0].split()) == header
-        "output",
-        "parameters",
-        "trainable",
-        "multiply-adds",
-        "FLOPs",
-        "bytes",
-    ]
     assert lines[1].split()[:2] == ["Conv_0", "(1,"]
     assert lines[-1].startswith("total")
     of_data = jinterp(folder, "summary", "--model", "mine:make", "--data", "digits.npz")

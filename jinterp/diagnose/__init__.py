@@ -35,3 +35,5 @@ from jinterp.diagnose.summary import summary as summary
 from jinterp.diagnose.weights import LeafWeights as LeafWeights
 from jinterp.diagnose.weights import WeightDistributions as WeightDistributions
 from jinterp.diagnose.weights import weight_distributions as weight_distributions
+from jinterp.model.origins import Origin as Origin
+from jinterp.model.origins import Origins as Origins
