@@ -4,13 +4,11 @@ python -m benchmarks.segmentation; needs CamVid (`JINTERP_SHARED`) and scikit-le
 """
 
 import functools
-import itertools
 import json
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -20,6 +18,7 @@ import sklearn.metrics
 from PIL import Image
 
 import jinterp
+from benchmarks.forward import fastest_forward
 from benchmarks.timing import in_turn, machine, table
 from jinterp.demo.unet import UNet
 from tests.real.camvid import CLASS_NAMES, UNLABELLED, preprocess
@@ -57,7 +56,7 @@ def network(images: np.ndarray, stride: int) -> jinterp.Model:
 
 
 def measure(model: jinterp.Model, images: np.ndarray, labels: np.ndarray) -> dict:
-    alone = fastest_forward(model, images)
+    alone = fastest_forward(model, images, preprocess)
     ds = jinterp.batches((images, labels), preprocess=preprocess)
     evaluate = functools.partial(jinterp.evaluate_segmentation, *model, ds, ignore_index=UNLABELLED)
     logits = np.concatenate(alone())[: len(images)]
@@ -84,36 +83,6 @@ def then_scikit_learn(
     return sklearn.metrics.confusion_matrix(
         labels[valid], predicted[valid], labels=range(NUM_CLASSES)
     )
-
-
-def fastest_forward(model: jinterp.Model, images: np.ndarray) -> Callable[[], list]:
-    """The model over the images, in the batch size and threads that are fastest here."""
-
-    @jax.jit
-    def forward(params: object, x: jax.Array) -> jax.Array:
-        return model.apply_fn(params, preprocess(x))
-
-    def run(batch_size: int, threads: int) -> list:
-        starts = range(0, len(images), batch_size)
-        padded = np.resize(images, (len(starts) * batch_size, *images.shape[1:]))
-        with ThreadPoolExecutor(threads) as pool:
-            return list(
-                pool.map(
-                    lambda start: jax.block_until_ready(
-                        forward(model.params, padded[start : start + batch_size])
-                    ),
-                    starts,
-                )
-            )
-
-    shapes = {
-        f"{size} in {threads}": functools.partial(run, size, threads)
-        for size, threads in itertools.product((8, 16, 32), (1, 2))
-    }
-    seconds = in_turn(shapes, rounds=2)
-    best = min(shapes, key=lambda name: min(seconds[name]))
-    print(f"the model alone: batches of {best} threads")
-    return shapes[best]
 
 
 def peak(num: int) -> float:
