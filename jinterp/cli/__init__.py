@@ -15,7 +15,7 @@ import numpy as np
 
 from jinterp import attribution, plot
 from jinterp import demo as demonstration
-from jinterp._types import Explainer, PreprocessFn
+from jinterp._types import Explainer, LossFn, PreprocessFn
 from jinterp.cli.loading import (
     data_options,
     inputs_of,
@@ -31,6 +31,7 @@ from jinterp.cli.show import show
 from jinterp.cli.summary import summary
 from jinterp.diagnose import check_model
 from jinterp.diagnose import summary as summary_of
+from jinterp.evaluate import cross_entropy, sigmoid_cross_entropy, squared_error
 from jinterp.report import writable_folder
 
 
@@ -238,16 +239,30 @@ def report(out: str, title: str, **options: Any) -> None:
     click.echo(f"Report: {interpretation.write_report(out, title=title, notes=[note])}")
 
 
+_LOSSES: dict[str, LossFn] = {
+    "cross_entropy": cross_entropy,
+    "squared_error": squared_error,
+    "sigmoid_cross_entropy": sigmoid_cross_entropy,
+}
+
+
 @cli.command()
 @data_options
 @click.option(
     "--untrained", is_flag=True, help="The parameters are those of the start, not of a training."
 )
+@click.option(
+    "--loss",
+    type=click.Choice(list(_LOSSES)),
+    default="cross_entropy",
+    show_default=True,
+    help="Of classes, of numbers, or of several labels an example.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
-def check(untrained: bool, as_json: bool, **options: Any) -> None:
+def check(untrained: bool, loss: str, as_json: bool, **options: Any) -> None:
     """Look for what usually goes wrong with a network; exit with 1 where a check fails."""
     loaded = load(**options)
-    checks = check_model(*loaded.model, loaded.ds, is_trained=not untrained)
+    checks = check_model(*loaded.model, loaded.ds, loss_fn=_LOSSES[loss], is_trained=not untrained)
     if as_json:
         click.echo(json.dumps([each._asdict() for each in checks.checks], indent=2))
     else:

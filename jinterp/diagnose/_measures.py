@@ -75,7 +75,7 @@ def state_for(optimizer: Any, state: Any, params: Params) -> Any:
     if state is None:
         return None
     leaves = jax.tree.leaves(state)
-    for optimized in (_trained_part(params), params):
+    for optimized in (trained_part(params), params):
         expected = jax.eval_shape(optimizer.init, optimized)
         if [*map(jnp.shape, leaves)] == [leaf.shape for leaf in jax.tree.leaves(expected)]:
             return jax.tree.unflatten(jax.tree.structure(expected), leaves)
@@ -93,12 +93,12 @@ def _updates(
     loss: Array,
 ) -> list[Array]:
     """The update of each trained leaf; leaves that are not trained have the gradient 0."""
-    part = _trained_part(params)
+    part = trained_part(params)
     structure: Any = jax.tree.structure(jax.eval_shape(optimizer.init, part))
     is_of_part = state is None or structure == jax.tree.structure(state)
     gradient = with_leaves(jax.tree.map(_zeros, params), gradients)
     if is_of_part:
-        gradient = _trained_part(gradient)
+        gradient = trained_part(gradient)
     optimized = part if is_of_part else params
     state = optimizer.init(part) if state is None else state
     update = optax.with_extra_args_support(optimizer).update
@@ -106,7 +106,7 @@ def _updates(
     return trained_leaves({"params": updates} if is_of_part and _in_linen(params) else updates)
 
 
-def _trained_part(params: Params) -> Params:
+def trained_part(params: Params) -> Params:
     """What optimizers are usually given."""
     if _in_linen(params):
         return params["params"]

@@ -27,6 +27,7 @@ from jinterp.evaluate.confusion import confusion_matrix
 from jinterp.evaluate.losses import cross_entropy
 
 _MOST_DEAD, _MOST_SATURATED = 0.5, 0.9
+_FEW = 32
 _LEAST_EXPECTED = 10  # examples of a class, before it is remarkable that none is predicted
 
 
@@ -39,12 +40,18 @@ def is_finite(subject: Subject) -> Check:
         what = listed([*found.not_finite])
         advice = "Go back to a checkpoint before it, or clean the data."
         return failed(f"NaN or infinite: {what}.", advice)
-    made_nan = found.first_nan is not None  # a rectifier may hide it from the outputs
+    # A rectifier may hide it from the outputs; one that nothing reads, as behind `where`, is none.
+    made_nan = found.first_nan is not None and (
+        not finite or any(layer.num_nan for layer in found.layers)
+    )
     if finite and not made_nan:
         return passed("parameters, inputs and outputs are finite.")
     what = "NaN is made" if made_nan else "the outputs are infinite"
     origin = found.origins and (found.origins.nan or found.origins.infinite)
     where = f"by {origin}" if origin else f"in the layer {found.first_nan!r}"
+    infinite = found.origins and found.origins.infinite
+    if made_nan and infinite:
+        where += f", the first infinity by {infinite}"
     if not made_nan:
         where = f"the first infinity is made {where}"
     advice = "Look at what goes into it: jinterp.layer_outputs has the ranges of all layers."
@@ -110,8 +117,8 @@ def uses_input_channels(subject: Subject) -> Check:
     x, targets = subject.batch(64)
     whole = jax.tree.leaves(subject.x)
     leaves = jax.tree.leaves(x)
-    if not all(leaf.ndim > 2 and jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
-        return skipped("it is for inputs of floats with space and channels.")
+    if not all(leaf.ndim > 3 and jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
+        return skipped("it is for images and volumes of floats, with channels.")
     gradients = jax.tree.leaves(_input_gradient(subject.loss, subject.params, x, targets))
     constant, ignored = [], []
     for leaf, gradient in zip(whole, gradients, strict=True):
@@ -132,12 +139,15 @@ def uses_input_channels(subject: Subject) -> Check:
 
 def has_live_units(subject: Subject) -> Check:
     """Few units of any layer are dead."""
+    if len(subject.targets) < _FEW:
+        return skipped(f"{len(subject.targets)} examples are too few to tell.")
     return _of_layers(
         subject.stats,
-        lambda layer: layer.dead,
+        # Before training, what is always 0 may be a scale that begins there.
+        lambda layer: layer.dead if subject.is_trained or layer.activation_function else math.nan,
         _MOST_DEAD,
-        "of its units are never active",
-        "Lower the learning rate or begin with larger biases; see jinterp.detect_dead_units.",
+        "units are never active",
+        "Begin again with a lower learning rate or smaller weights; see jinterp.detect_dead_units.",
     )
 
 
@@ -147,7 +157,7 @@ def is_not_saturated(subject: Subject) -> Check:
         subject.stats,
         lambda layer: layer.saturated,
         _MOST_SATURATED,
-        "of its values are where its sigmoid or tanh is flat",
+        "values lie where a sigmoid or tanh is flat",
         "Begin with smaller weights, normalise before it, or use ReLU or GELU.",
     )
 
@@ -166,9 +176,9 @@ def _of_layers(
     if not shares:
         return skipped("the model has no layer of this kind.")
     worst = sorted(shares, key=lambda layer: -shares[layer])
-    too_many = [f"{layer!r} ({shares[layer]:.0%})" for layer in worst if shares[layer] >= most]
+    too_many = [f"{shares[layer]:.0%} of {layer!r}" for layer in worst if shares[layer] >= most]
     if too_many:
-        return failed(f"{listed(too_many)}: {what}.", advice)
+        return failed(f"{what}: {listed(too_many)}.", advice)
     return passed(f"at most {shares[worst[0]]:.0%}, in {worst[0]!r}.")
 
 

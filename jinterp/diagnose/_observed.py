@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from jinterp._types import AnyArray, ApplyFn, Inputs, Params
 from jinterp.model.layers import doubled, layers
 from jinterp.model.nonlinearity import Nonlinearity
-from jinterp.model.opened import Opened
 from jinterp.model.score import at_least_float32
 from jinterp.model.tap import open_layers
 
@@ -41,7 +40,7 @@ class Reading:
 
 @dataclasses.dataclass(frozen=True)
 class Observed:
-    """`apply_fn` with the first output of some layers, or of all that have numbers.
+    """`apply_fn` with an output of some layers, or of all: the first that has the batch.
 
     Called with (params, x) it returns what the model does, and a `Reading` of each layer.
     """
@@ -51,36 +50,41 @@ class Observed:
     channel_axis: int
 
     def __call__(self, params: Params, x: Inputs) -> tuple[Any, tuple[Reading, ...]]:
-        names = self.names(params, x)
+        places = self.places(params, x)
+        names = tuple(places)
         opened = open_layers(self.apply_fn, params, x, names)
         outputs, values = opened.read(params, x)
-        first = map(first_of, values)
-        return outputs, tuple(map(self.reading, names, first, opened.nonlinearities()))
+        chosen = list(places.values())
+        first = [_parts(value)[place] for value, place in zip(values, chosen, strict=True)]
+        known = zip(opened.nonlinearities(), chosen, strict=True)
+        # What cuts a layer's values is known of its first output.
+        cuts = [nonlinearity if place == 0 else None for nonlinearity, place in known]
+        return outputs, tuple(map(self.reading, names, first, cuts))
 
-    def names(self, params: Params, x: Inputs) -> tuple[str, ...]:
-        """The layers asked for, or all whose first output has floats for each example."""
+    def places(self, params: Params, x: Inputs) -> dict[str, int]:
+        """The layers, and which output of each is the first with floats for every example."""
         of_all = {layer.name: layer for layer in layers(self.apply_fn, params, x)}
         names = tuple(of_all) if self.layers is None else self.layers
         opened = open_layers(self.apply_fn, params, x, names)  # or the error that names the others
-        larger = None
+        larger = opened.shapes
         with contextlib.suppress(Exception):  # a model for one batch size only
-            larger = open_layers(self.apply_fn, params, doubled(x), names)
-        known = []
-        of_more = _first_shapes(larger) if larger else [None] * len(names)
+            larger = open_layers(self.apply_fn, params, doubled(x), names).shapes
         batch_size = len(jax.tree.leaves(x)[0])
-        for name, shape, more in zip(names, _first_shapes(opened), of_more, strict=True):
-            problem = _problem(shape, more, batch_size=batch_size)
-            if not problem:
-                known.append(name)
+        found: dict[str, int] = {}
+        for name, shapes, more in zip(names, opened.shapes, larger, strict=True):
+            pairs = zip(_parts(shapes), _parts(more), strict=True)
+            problems = [_problem(*pair, batch_size=batch_size) for pair in pairs]
+            if None in problems:
+                found[name] = problems.index(None)
             elif self.layers is not None:
-                raise ValueError(f"the layer {name!r} {problem}. Leave it out.")
-        if not known:
+                raise ValueError(f"the layer {name!r} {problems[0]}. Leave it out.")
+        if not found:
             raise ValueError(
                 "`apply_fn` enters no named scopes with numbers for each example. Build it with "
                 'jinterp.from_linen or jinterp.from_nnx, or put `with jax.named_scope("name"):` '
                 "around parts of it."
             )
-        return tuple(known)
+        return found
 
     def reading(self, name: str, values: jax.Array, nonlinearity: Nonlinearity | None) -> Reading:
         shape = values.shape[1:]
@@ -102,17 +106,17 @@ def first_of(output: Any) -> Any:
     return output[0] if isinstance(output, tuple) else output
 
 
-def _first_shapes(opened: Opened) -> list[jax.ShapeDtypeStruct]:
-    return [first_of(shape) for shape in opened.shapes]
+def _parts(output: Any) -> tuple[Any, ...]:
+    return output if isinstance(output, tuple) else (output,)
 
 
 def _problem(
-    shape: jax.ShapeDtypeStruct, of_more: jax.ShapeDtypeStruct | None, *, batch_size: int
+    shape: jax.ShapeDtypeStruct, of_more: jax.ShapeDtypeStruct, *, batch_size: int
 ) -> str | None:
     """Why a layer has nothing to observe."""
     if not jnp.issubdtype(shape.dtype, jnp.floating):
         return f"returns {shape.dtype}; expected floating point"
-    grows = of_more is None or of_more.shape[:1] == (2 * batch_size,)
+    grows = of_more is shape or of_more.shape[:1] == (2 * batch_size,)
     if shape.shape[:1] != (batch_size,) or not grows:
         return f"returns the shape {shape.shape}, which has no axis of the batch"
     if 0 in shape.shape:

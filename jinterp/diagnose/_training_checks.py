@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,31 +13,36 @@ from jinterp._types import BatchLossFn, Params
 from jinterp.diagnose._leaves import leaf_names, trained_leaves, with_leaves
 from jinterp.diagnose._subject import Check, Subject, failed, listed, passed, skipped
 from jinterp.diagnose.gradient_flow import gradient_flow
+from jinterp.diagnose.leaf_gradient import early_to_late, flow_problems
 from jinterp.evaluate.losses import cross_entropy, per_example
 from jinterp.model.score import at_least_float32
 
 _NUM_OVERFITTED, _NUM_STEPS = 32, 300
 _ADAM = optax.adam(3e-3)
-_LEAST_SURE = 3.0  # standard errors
+_SHUFFLES = 100
 
 
 def flows_gradient(subject: Subject) -> Check:
     """The gradient reaches every leaf that is meant to be trained, at a similar size."""
-    flow = gradient_flow(subject.loss, subject.params, subject.batch(64))
-    meant = dict(zip(leaf_names(subject.params), subject.trainable, strict=True))
-    without = [row.name for row in flow.rows if row.verdict == "no gradient"]
-    problems = flow.problems
-    if not any(meant[leaf] for leaf in without):
-        problems = [each for each in problems if "is exactly 0" not in each]
+    params, batch = subject.params, subject.batch(64)
+    flow = gradient_flow(subject.loss, params, batch)
+    if flow.loss == 0:
+        return skipped("the loss is 0, and there is nothing left to learn.")
+    if not subject.is_trained and "no gradient" in {row.verdict for row in flow.rows}:
+        # Weights that begin at 0 keep the gradient from what is before them, for a step.
+        later = trained_on(subject, batch, num_steps=3, least=-math.inf).leaves
+        flow = gradient_flow(subject.loss, in_their_dtypes(params, later), batch)
+    meant = dict(zip(leaf_names(params), subject.trainable, strict=True))
+    rows = [row for row in flow.rows if meant[row.name] or row.verdict != "no gradient"]
+    problems = list(flow_problems(rows, flow.loss).values())
     if problems:
         found, _, advice = problems[0].partition(". ")
         return failed(f"{found}.", advice)
-    depth = (
-        ""
-        if math.isnan(flow.early_to_late)
-        else (f"; early layers have {flow.early_to_late:.2g} times that of late ones")
+    depth = early_to_late(rows)
+    compared = (
+        "" if math.isnan(depth) else f"; early layers have {depth:.2g} times that of late ones"
     )
-    return passed(f"it reaches every trained leaf{depth}.")
+    return passed(f"it reaches every trained leaf{compared}.")
 
 
 def moves_leaves(subject: Subject) -> Check:
@@ -47,8 +52,8 @@ def moves_leaves(subject: Subject) -> Check:
     flow = gradient_flow(
         subject.loss, subject.params, subject.batch(64), optimizer=subject.optimizer
     )
-    ratios = {row.name: row.update_ratio for row in flow.rows}
-    moved = np.array([ratios[leaf] != 0 for leaf in leaf_names(subject.params)])
+    norms = {row.name: row.update_norm for row in flow.rows}
+    moved = np.array([norms[leaf] != 0 for leaf in leaf_names(subject.params)])
     names = np.array(leaf_names(subject.params))
     wrongly_moved, wrongly_still = (
         names[which].tolist() for which in (moved & ~subject.trainable, ~moved & subject.trainable)
@@ -61,19 +66,27 @@ def moves_leaves(subject: Subject) -> Check:
         return failed(found, advice)
     if wrongly_still:
         found = f"one step leaves {listed(wrongly_still)} as it is."
-        advice = "Look at the optimizer's masks, and whether the gradient reaches it."
+        advice = (
+            "Look at the optimizer's masks, at whether the gradient reaches it, and at a learning "
+            "rate that begins at 0."
+        )
         return failed(found, advice)
     num_frozen = int((~subject.trainable).sum())
     return passed(f"one step moves {len(names) - num_frozen} leaves; {num_frozen} are frozen.")
 
 
 def can_overfit(subject: Subject) -> Check:
-    """Adam makes the loss of a few examples small."""
+    """Adam makes the loss of a few examples small, or at least half of what it was."""
     batch = subject.batch(_NUM_OVERFITTED)
-    start, end, num_steps = _overfitted(subject, batch)
-    found = f"the loss of {len(batch[1])} examples went from {start:.3g} to {end:.3g} in "
-    found += f"{num_steps} steps of Adam."
-    if end <= _small(subject, start):
+    num_params = sum(np.size(leaf) for leaf in trained_leaves(subject.params))
+    if num_params < np.size(batch[1]):
+        return skipped("the model has fewer parameters than these examples have labels.")
+    run = trained_on(subject, batch, num_steps=_NUM_STEPS, least=_small(subject, batch[1]))
+    if run.start <= 0:
+        return skipped(f"the loss is {run.start:.3g}; it is for losses that are positive.")
+    found = f"the loss of {len(batch[1])} examples went from {run.start:.3g} to {run.end:.3g} in "
+    found += f"{run.num_steps} steps of Adam."
+    if run.end <= max(_small(subject, batch[1]), 0.5 * run.start):
         return passed(found)
     advice = (
         "The network cannot learn even these: look at the loss, at how inputs are scaled, and at "
@@ -84,9 +97,10 @@ def can_overfit(subject: Subject) -> Check:
 
 def begins_at_chance(subject: Subject) -> Check:
     """The first loss is about ln C."""
-    if subject.is_trained or subject.loss_fn is not cross_entropy:
-        why = "the parameters are trained" if subject.is_trained else "the loss is another"
-        return skipped(f"{why}; give those of the start with is_trained=False.")
+    if subject.is_trained:
+        return skipped("the parameters are trained; give those of the start with is_trained=False.")
+    if subject.loss_fn is not cross_entropy:
+        return skipped("it is for the cross-entropy of classes.")
     logits = subject.logits
     loss = float(per_example(subject.loss_fn, logits, jnp.asarray(subject.targets)).mean())
     chance = math.log(logits.shape[-1])
@@ -104,46 +118,76 @@ def knows_labels(subject: Subject) -> Check:
     if not subject.is_trained:
         return skipped("the parameters are not trained.")
     targets = jnp.asarray(subject.targets)
-    order = np.random.default_rng(0).permutation(len(targets))
-    logits = subject.logits
-    given, shuffled = (
-        np.asarray(per_example(subject.loss_fn, logits, each), np.float64)
-        for each in (targets, targets[order])
+    if (subject.targets == subject.targets[:1]).all():
+        return skipped("all labels looked at are the same.")
+    rng = np.random.default_rng(0)
+    orders = [np.arange(len(targets)), *(rng.permutation(len(targets)) for _ in range(_SHUFFLES))]
+    given, *shuffled = (
+        float(per_example(subject.loss_fn, subject.logits, targets[order]).mean())
+        for order in orders
     )
-    gain = shuffled - given
-    error = gain.std() / math.sqrt(len(gain))
-    found = f"the mean loss is {given.mean():.3g}, with shuffled labels {shuffled.mean():.3g}."
-    if gain.mean() > _LEAST_SURE * error:
-        return passed(found)
-    advice = (
-        "The model knows nothing of these labels: are inputs and labels in the same order, are the "
-        "classes numbered as in training, is the input scaled as in training?"
+    found = f"the mean loss is {given:.3g}, with shuffled labels {np.mean(shuffled):.3g}."
+    asked = (
+        "are inputs and labels in the same order, are the classes numbered as in training, is the "
+        "input scaled as in training?"
     )
-    return failed(found, advice)
+    if not given < min(shuffled):
+        return failed(found, f"The model knows nothing of these labels: {asked}")
+    chance = math.log(subject.logits.shape[-1])
+    if subject.loss_fn is cross_entropy and given > chance:
+        found = f"{found[:-1]}; guessing has {chance:.3g}."
+        return failed(found, f"The model is worse than guessing: {asked}")
+    return passed(found)
 
 
-def _small(subject: Subject, start: float) -> float:
-    """The loss at which a batch counts as learned."""
-    if subject.loss_fn is not cross_entropy:
-        return 0.1 * start
-    num_classes = subject.outputs(1).shape[-1]
-    return 0.1 * math.log(num_classes)
+class Run(NamedTuple):
+    """A short training.
+
+    Attributes:
+        start: the loss before it.
+        end: the loss at its end.
+        num_steps: how many there were.
+        leaves: the trained leaves after it, in float32 at least.
+    """
+
+    start: float
+    end: float
+    num_steps: int
+    leaves: list[Any]
 
 
-def _overfitted(subject: Subject, batch: Any) -> tuple[float, float, int]:
-    """The loss at the start and at the end, and after how many steps that was."""
+def trained_on(subject: Subject, batch: Any, *, num_steps: int, least: float) -> Run:
+    """Steps of Adam on one batch, until the loss is small; what is not trainable stays."""
     meant = [float(flag) for flag in subject.trainable]
     leaves = [at_least_float32(jnp.asarray(leaf)) for leaf in trained_leaves(subject.params)]
     state = _ADAM.init(leaves)
     start = end = math.nan
-    for step in range(_NUM_STEPS + 1):
+    for step in range(num_steps + 1):
         leaves, state, loss = _step(subject.loss, subject.params, leaves, state, batch, meant)
         if step % 10 == 0:
             end = float(loss)
             start = end if step == 0 else start
-            if not math.isfinite(end) or end <= _small(subject, start):
+            if not math.isfinite(end) or end <= least:
                 break
-    return start, end, step
+    return Run(start, end, step, leaves)
+
+
+def in_their_dtypes(params: Params, leaves: list[Any]) -> Params:
+    """`params` with these in the place of the trained leaves."""
+    pairs = zip(leaves, trained_leaves(params), strict=True)
+    return with_leaves(params, [leaf.astype(jnp.result_type(own)) for leaf, own in pairs])
+
+
+def _small(subject: Subject, targets: jax.Array) -> float:
+    """The loss at which a batch counts as learned: of soft labels above their own entropy."""
+    if subject.loss_fn is not cross_entropy:
+        return 0.0
+    num_classes = subject.outputs(1).shape[-1]
+    entropy = 0.0
+    if jnp.issubdtype(targets.dtype, jnp.floating):
+        rows = np.asarray(targets, np.float64)
+        entropy = float(-(rows * np.log(np.where(rows > 0, rows, 1))).sum(-1).mean())
+    return entropy + 0.1 * math.log(num_classes)
 
 
 @functools.partial(jax.jit, static_argnames="loss")
@@ -153,9 +197,7 @@ def _step(
     """One step of Adam, and the loss before it; half precision would lose Adam's small numbers."""
 
     def loss_of(leaves: list[Any]) -> jax.Array:
-        pairs = zip(leaves, trained_leaves(params), strict=True)
-        given = [leaf.astype(jnp.result_type(own)) for leaf, own in pairs]
-        return loss(with_leaves(params, given), batch)
+        return loss(in_their_dtypes(params, leaves), batch)
 
     value, gradients = jax.value_and_grad(loss_of)(leaves)
     with jax.numpy_dtype_promotion("standard"):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinterp import _check
+from jinterp._text import text_table
 from jinterp._types import ApplyFn, Inputs, Params
 from jinterp.diagnose import _channels, _values
 from jinterp.diagnose._observed import Observed, Reading
@@ -42,6 +43,19 @@ class Recorded(NamedTuple):
     dead: np.ndarray
     counts: np.ndarray
     edges: np.ndarray
+
+    def __str__(self) -> str:
+        """A row for each layer, of the last step."""
+        fields = ("mean", "deviation", "minimum", "maximum", "near_zero", "dead")
+        if not len(self.steps):
+            return "no steps recorded"
+        rows = [
+            [layer, *(f"{getattr(self, field)[-1, number]:.3g}" for field in fields)]
+            for number, layer in enumerate(self.layers)
+        ]
+        header = ["", "mean", "deviation", "least", "largest", "near 0", "dead"]
+        table = text_table(header, rows)
+        return f"{table}\n{len(self.steps)} steps recorded; these are of step {self.steps[-1]}"
 
 
 class _Row(NamedTuple):

@@ -98,12 +98,12 @@ def check_model(
     - examples alone: no example's output depends on the others of its batch.
     - gradient: it reaches every trained leaf, and neither vanishes nor explodes with depth.
     - trained and frozen: one step of `optimizer` moves what is trainable, and nothing else.
-    - overfits a batch: Adam brings the loss of 32 examples below a tenth of ln C in 300 steps, or
-      of any other loss below a tenth of its start.
+    - overfits a batch: 300 steps of Adam bring the loss of 32 examples below a tenth of ln C
+      (above the entropy of soft labels), or below half of what it was.
     - loss at the start: from half to one and a half times ln C.
-    - labels: those given score better than the same shuffled, by three standard errors.
+    - labels: those given score better than a hundred shuffles of them, and than guessing.
     - classes: each with ten examples or more is predicted at least once.
-    - input channels: each varies over the data and is read by the model.
+    - input channels: of images and volumes each varies over the data and is read by the model.
     - dead units, saturated units: fewer than half of a layer's, fewer than nine tenths.
 
     `ds` is read several times, up to 1,024 examples of it, evenly spaced, are held. What needs
@@ -114,19 +114,22 @@ def check_model(
         apply_fn: `apply_fn(params, x) -> logits`.
         params: its parameters.
         ds: anything that `batches` takes and that can be read again.
-        loss_fn: `loss_fn(logits, targets) -> [batch]`, or elementwise.
+        loss_fn: `loss_fn(logits, targets) -> [batch]`, or elementwise: `jinterp.squared_error` for
+            numbers, `jinterp.sigmoid_cross_entropy` for several labels an example.
         is_trained: whether `params` are those after training; else those of the start.
-        optimizer: the one of the training, for the check of what it moves.
-        trainable: a pytree of bools like `params`, or a prefix of one: which leaves are meant to
-            be trained; None means all that its library trains.
+        optimizer: the one of the training, for the check of what it moves; it is given what it is
+            given there, of Linen variables the collection "params".
+        trainable: a pytree of bools like `params` with all its collections, or a prefix of one:
+            which leaves are meant to be trained; None means all that its library trains.
         channel_axis: of inputs and layers.
 
     Returns:
         A `ModelChecks`.
 
     Raises:
-        TypeError: `apply_fn` is no model function.
-        ValueError: the dataset is empty; `trainable` is not built as `params` are.
+        TypeError: `apply_fn` is no model function, or returns more than one array.
+        ValueError: the dataset is empty; the loss is not for such outputs or targets; `trainable`
+            is not built as `params` are.
 
     Source: Karpathy, "A Recipe for Training Neural Networks" (2019), for most of the list. The
     thresholds are ours.
@@ -144,7 +147,9 @@ def check_model(
     _functions.warn_if_made_anew("loss_fn", loss_fn)
     dataset = batches(ds)
     x, targets = _sample(dataset)
-    _check.any_outputs_of(apply_fn, params, jax.tree.map(lambda leaf: leaf[:1], x))
+    outputs = _check.outputs_of(apply_fn, params, jax.tree.map(lambda leaf: leaf[:1], x))
+    if loss_fn is cross_entropy:
+        _are_classes(outputs, targets)
     subject = Subject(
         apply_fn,
         params,
@@ -158,6 +163,18 @@ def check_model(
         channel_axis,
     )
     return ModelChecks(tuple(_made(subject)))
+
+
+def _are_classes(outputs: jax.ShapeDtypeStruct, targets: np.ndarray) -> None:
+    is_number = targets.ndim == 1 and targets.dtype.kind == "f"
+    if is_number or len(outputs.shape) < 2 or outputs.shape[-1] == 1:
+        raise ValueError(
+            f"`loss_fn` is the cross-entropy of classes; the outputs are {outputs.dtype} "
+            f"[batch{''.join(f', {size}' for size in outputs.shape[1:])}] and the targets "
+            f"{targets.dtype}. For numbers give loss_fn=jinterp.squared_error (--loss "
+            "squared_error); for one logit return both, "
+            "jnp.stack([jnp.zeros_like(z), z], axis=-1)."
+        )
 
 
 def _made(subject: Subject) -> Iterator[Check]:

@@ -14,6 +14,7 @@ from jinterp.diagnose._observed import first_of
 from jinterp.model.layers import layers
 from jinterp.model.opened import HoldsLayers
 from jinterp.model.origins import Origins, origins
+from jinterp.model.score import at_least_float32
 from jinterp.model.tap import activations
 
 
@@ -135,19 +136,20 @@ def _ranges(values: dict[str, jax.Array]) -> dict[str, tuple[jax.Array, ...]]:
 
 def _range(values: jax.Array) -> tuple[jax.Array, ...]:
     """Minimum, maximum, mean, and the numbers of NaN and infinities."""
-    values = values.astype(jnp.float32)
-    finite = jnp.isfinite(values)
-    infinity = jnp.float32(jnp.inf)
+    is_number = jnp.issubdtype(values.dtype, jnp.floating)
+    values = at_least_float32(values) if is_number else values.astype(jnp.float32)
+    finite, dtype = jnp.isfinite(values), values.dtype
+    infinity = jnp.array(jnp.inf, dtype)
     num = finite.sum(dtype=jnp.int32)
 
     def known(value: jax.Array) -> jax.Array:
-        return jnp.where(num > 0, value, jnp.float32(jnp.nan))
+        return jnp.where(num > 0, value, jnp.array(jnp.nan, dtype))
 
-    total = jnp.where(finite, values, jnp.float32(0)).sum()
+    total = jnp.where(finite, values, jnp.zeros((), dtype)).sum()
     return (
         known(jnp.where(finite, values, infinity).min(initial=jnp.inf)),
         known(jnp.where(finite, values, -infinity).max(initial=-jnp.inf)),
-        known(total / jnp.maximum(num, jnp.int32(1)).astype(jnp.float32)),
+        known(total / jnp.maximum(num, jnp.int32(1)).astype(dtype)),
         jnp.isnan(values).sum(dtype=jnp.int32),
         jnp.isinf(values).sum(dtype=jnp.int32),
     )

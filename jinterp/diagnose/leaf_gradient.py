@@ -25,7 +25,8 @@ class LeafGradient(NamedTuple):
         zero_share: the share of entries of g that are exactly 0.
         num_nan: entries of g that are NaN.
         num_inf: entries that are infinite.
-        update_ratio: ‖u‖/‖θ‖ with the optimizer's update u; None without an optimizer.
+        update_norm: ‖u‖ of the optimizer's update u; None without an optimizer.
+        update_ratio: ‖u‖/‖θ‖; None without an optimizer.
         verdict: "healthy", "no gradient" (exactly 0 everywhere), "not finite" (NaN or infinite, the
             gradient or the update), or "frozen" (the update is exactly 0, the gradient is not).
     """
@@ -39,6 +40,7 @@ class LeafGradient(NamedTuple):
     zero_share: float
     num_nan: int
     num_inf: int
+    update_norm: float | None
     update_ratio: float | None
     verdict: str
 
@@ -67,6 +69,7 @@ def leaf_gradient(
         int(measures["num_zero"]) / size,
         num_nan,
         num_inf,
+        update,
         None if update is None else _ratio(update, weights),
         verdict,
     )
@@ -147,7 +150,8 @@ def _by_depth(matrices: Sequence[LeafGradient], depth: float) -> dict[str, str]:
         f"In {_listed(matrices[:third])} its root mean square is {depth:.2g} times that in "
         f"{_listed(matrices[-third:])}."
     )
-    relative = float(np.median([row.ratio for row in matrices])) if matrices else 0.0
+    ratios = [row.ratio for row in matrices if row.weight_norm > 0]
+    relative = float(np.median(ratios)) if ratios else 0.0
     if depth > EXPLODING:
         return {
             "exploding": f"The gradient explodes on its way back. {compared} Begin with smaller "

@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.tree_util import SequenceKey, tree_leaves_with_path
+from jax.tree_util import tree_leaves_with_path
 
 from jinterp import _check
 from jinterp._text import html_table, text_table, with_prefix
 from jinterp._types import ApplyFn, Inputs, Params
-from jinterp.diagnose._leaves import numbers_of_trained
-from jinterp.model.costs import costs
+from jinterp.diagnose._measures import trained_part
+from jinterp.model.costs import costs, num_read
 
 _HEADER = ("", "parameters", "activations", "optimizer")
 
@@ -93,9 +93,12 @@ def model_sizes(
     rows = [
         LayerSizes(
             name,
-            sum(_num_bytes(leaves[number]) for number in cost.parameters),
+            sum(num_read(cost, n) * leaf.dtype.itemsize for n, leaf in enumerate(leaves)),
             cost.output_bytes,
-            sum(of_optimizer.get(number, 0) for number in cost.parameters),
+            sum(
+                of_optimizer.get(n, 0) * num_read(cost, n) // max(leaf.size, 1)
+                for n, leaf in enumerate(leaves)
+            ),
         )
         for name, cost in found.layers.items()
     ]
@@ -107,17 +110,24 @@ def _state_bytes(
     optimizer: optax.GradientTransformation | None, params: Params, leaves: list[Any]
 ) -> tuple[dict[int, int], int]:
     """The bytes of the optimizer's state by leaf of `params`, and all of them."""
-    numbers = numbers_of_trained(params)
-    trained = [leaves[number] for number in numbers]
-    state = jax.eval_shape(optimizer.init, trained) if optimizer else ()
+    state = jax.eval_shape(optimizer.init, trained_part(params)) if optimizer else ()
+    places = {path: number for number, (path, _) in enumerate(tree_leaves_with_path(params))}
     of_leaves: dict[int, int] = {}
     for path, leaf in tree_leaves_with_path(state):
-        last = path[-1] if path else None
-        if isinstance(last, SequenceKey) and last.idx < len(trained):
-            number = numbers[last.idx]
-            if leaf.shape == trained[last.idx].shape:
+        for start in range(len(path)):  # what an optimizer keeps of a leaf ends with its path
+            number = _ending_with(path[start:], places)
+            if number is not None and leaf.shape == leaves[number].shape:
                 of_leaves[number] = of_leaves.get(number, 0) + _num_bytes(leaf)
+                break
     return of_leaves, sum(map(_num_bytes, jax.tree.leaves(state)))
+
+
+def _ending_with(path: tuple[Any, ...], places: dict[tuple[Any, ...], int]) -> int | None:
+    """The leaf of this path, in its collection where it has one."""
+    for known, number in places.items():
+        if known in (path, (*known[:1], *path)):
+            return number
+    return None
 
 
 def _num_bytes(leaf: Any) -> int:

@@ -1,5 +1,6 @@
 """`summary`: the layers of a model as a table, with parameters and operations."""
 
+import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +14,7 @@ from jinterp._text import html_table, text_table, with_prefix
 from jinterp._types import ApplyFn, Inputs, Params
 from jinterp.diagnose._leaves import names_of_all, trainable_flags
 from jinterp.model.adapt import Model, from_linen, from_nnx
-from jinterp.model.costs import costs
+from jinterp.model.costs import Cost, costs, num_read
 from jinterp.model.layers import layers, trained
 
 _HEADER = ("", "output", "parameters", "trainable", "multiply-adds", "FLOPs", "bytes")
@@ -122,33 +123,32 @@ def summary(
     _check.is_model_function(model.apply_fn)
     outputs = _check.traced_outputs_of(*model, x)
     found = costs(*model, x)
-    sizes = np.array([np.size(leaf) for leaf in jax.tree.leaves(model.params)], int)
+    leaves = [np.size(leaf) for leaf in jax.tree.leaves(model.params)]
     known = np.array(trained(model.params), bool)
     is_trained = known & trainable_flags(trainable, model.params)
 
-    def row(name: str, shape: tuple[int, ...], cost: Any, numbers: Any) -> LayerSummary:
-        read = np.isin(np.arange(len(sizes)), list(numbers))
+    def row(name: str, shape: tuple[int, ...], cost: Cost, sizes: list[int]) -> LayerSummary:
         return LayerSummary(
             name,
             shape,
-            int(sizes[read & known].sum()),
-            int(sizes[read & is_trained].sum()),
+            sum(itertools.compress(sizes, known)),
+            sum(itertools.compress(sizes, is_trained)),
             cost.multiply_adds,
             cost.flops,
             cost.bytes_accessed,
         )
 
-    rows = [
-        row(layer.name, layer.shape, cost, cost.parameters)
-        for layer in layers(*model, x)
-        if (cost := found.layers[layer.name])
-    ]
+    rows = []
+    for layer in layers(*model, x):
+        cost = found.layers[layer.name]
+        sizes = [num_read(cost, number) for number in range(len(leaves))]
+        rows.append(row(layer.name, layer.shape, cost, sizes))
     first = jax.tree.leaves(outputs)[0]
-    total = row("", first.shape, found.whole, range(len(sizes)))
+    total = row("", first.shape, found.whole, leaves)
     unused = [
         name
         for number, name in enumerate(names_of_all(model.params))
-        if known[number] and number not in found.whole.parameters
+        if known[number] and leaves[number] and not num_read(found.whole, number)
     ]
     return Summary(tuple(rows), total, tuple(unused))
 

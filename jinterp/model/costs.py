@@ -9,9 +9,9 @@ import jax.extend.core as jex
 import numpy as np
 
 from jinterp._types import ApplyFn, Inputs, Params
-from jinterp.model.layers import Place, names, places
+from jinterp.model.layers import Place, names, num_elements, places
 from jinterp.model.opened import HoldsLayers
-from jinterp.model.program import Atom, Program, Step, flatten, jaxprs_in, variables
+from jinterp.model.program import Atom, Piece, Program, Step, flatten, jaxprs_in, variables
 
 
 class Cost(NamedTuple):
@@ -23,14 +23,14 @@ class Cost(NamedTuple):
         flops: floating-point operations of all kinds, as XLA's cost analysis counts them before
             it optimises; a multiplication and an addition are two, and products with padding none.
         bytes_accessed: as XLA estimates them before it fuses operations.
-        parameters: the numbers of the leaves of `params` that it reads.
+        parameters: the leaves of `params` that it reads, or slices of them.
         output_bytes: of what leaves it.
     """
 
     multiply_adds: int
     flops: float
     bytes_accessed: float
-    parameters: frozenset[int]
+    parameters: frozenset[Piece]
     output_bytes: int
 
 
@@ -76,7 +76,7 @@ def costs(apply_fn: ApplyFn, params: Params, x: Inputs) -> Costs:
     values = {output for place in known.values() for output in place.outputs}
     outputs = variables(program.outputs)
     given = [v for step in program.steps for v in variables(step.eqn.invars)]
-    read = frozenset(program.params[v].path[0] for v in given if v in program.params)
+    read = frozenset(program.params[v] for v in given if v in program.params)
     whole = _cost(program, program.steps, outputs, read)
     return Costs(found, whole, sum(map(_num_bytes, values)))
 
@@ -84,11 +84,11 @@ def costs(apply_fn: ApplyFn, params: Params, x: Inputs) -> Costs:
 def _of_layer(program: Program, place: Place) -> Cost:
     depth = len(place.scopes)
     steps = [step for step in program.steps if step.scopes[:depth] == place.scopes]
-    return _cost(program, steps, place.outputs, frozenset(piece.path[0] for piece in place.params))
+    return _cost(program, steps, place.outputs, place.params)
 
 
 def _cost(
-    program: Program, steps: Sequence[Step], outputs: Sequence[Atom], params: frozenset[int]
+    program: Program, steps: Sequence[Step], outputs: Sequence[Atom], params: frozenset[Piece]
 ) -> Cost:
     analysis = _analysis(program, steps, outputs)
     return Cost(
@@ -121,10 +121,11 @@ def _multiply_adds(eqn: Any) -> int:
         shape = eqn.invars[0].aval.shape
         return _size(eqn.outvars[0]) * math.prod(shape[axis] for axis in contracted)
     if name == "conv_general_dilated":
-        # An output is the sum over the kernel's input channels, those of its own group alone.
+        # An output is the sum over the kernel's input channels, those of its own group alone; a
+        # transposed convolution puts zeros between its inputs, which are not multiplied.
         kernel, numbers = eqn.invars[1].aval.shape, parameters["dimension_numbers"]
-        num_outputs = kernel[numbers.rhs_spec[0]]
-        return _size(eqn.outvars[0]) * math.prod(kernel) // num_outputs
+        num_outputs, dilation = kernel[numbers.rhs_spec[0]], math.prod(parameters["lhs_dilation"])
+        return _size(eqn.outvars[0]) * math.prod(kernel) // (num_outputs * dilation)
     inside = [sum(map(_multiply_adds, jaxpr.eqns)) for jaxpr in jaxprs_in(eqn)]
     if name == "cond":
         return max(inside, default=0)
@@ -139,3 +140,8 @@ def _size(variable: Atom) -> int:
 
 def _num_bytes(variable: Atom) -> int:
     return _size(variable) * np.dtype(variable.aval.dtype).itemsize
+
+
+def num_read(cost: Cost, leaf: int) -> int:
+    """How many elements of a leaf a layer reads."""
+    return num_elements([piece for piece in cost.parameters if piece.path[0] == leaf])

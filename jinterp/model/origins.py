@@ -63,9 +63,10 @@ def origins(apply_fn: ApplyFn, params: Params, x: Inputs) -> Origins:
         dict(zip(watched, flags.tolist(), strict=True))
         for flags in (has_nan, has_infinity, has_nan | has_infinity)
     )
+    fixed = _fixed(program)
     return Origins(
-        _origin(program, lambda step: _makes(step, of_nan, of_nan)),
-        _origin(program, lambda step: _makes(step, of_infinity, of_any)),
+        _origin(program, lambda step: _makes(step, of_nan, of_nan, fixed)),
+        _origin(program, lambda step: _makes(step, of_infinity, of_any, fixed)),
     )
 
 
@@ -90,10 +91,25 @@ def _watched(apply_fn: ApplyFn, params: Params, x: Inputs) -> tuple[Program, lis
     return program, [v for v in values if jnp.issubdtype(v.aval.dtype, jnp.inexact)]
 
 
-def _makes(step: Step, of_results: dict[Atom, bool], of_given: dict[Atom, bool]) -> bool:
-    """Whether an operation gives something of this kind, and was given nothing of that one."""
-    made = any(of_results.get(v, False) for v in step.eqn.outvars)
-    return made and not any(of_given.get(v, False) for v in variables(step.eqn.invars))
+def _fixed(program: Program) -> set[Atom]:
+    """What depends on neither inputs nor parameters, as the NaN that `jnp.var` has at hand."""
+    fixed = set(program.constants)
+    for step in program.steps:
+        if all(v in fixed for v in variables(step.eqn.invars)):
+            fixed.update(step.eqn.outvars)
+    return fixed
+
+
+def _makes(
+    step: Step, of_results: dict[Atom, bool], of_given: dict[Atom, bool], fixed: set[Atom]
+) -> bool:
+    """Whether an operation gives something of this kind, and was given nothing of that one.
+
+    What is fixed in the program is no result: what chooses it makes it.
+    """
+    made = any(of_results.get(v, False) and v not in fixed for v in step.eqn.outvars)
+    given = [v for v in variables(step.eqn.invars) if v not in fixed]
+    return made and not any(of_given.get(v, False) for v in given)
 
 
 def _origin(program: Program, makes: Callable[[Step], bool]) -> Origin | None:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 import jinterp
 from jinterp.diagnose import ActivationHistory, Recorded
@@ -150,3 +151,29 @@ def test_what_is_asked_wrongly() -> None:
         history.init(networks.cnn().params, networks.IMAGES, num_steps=0)
     with pytest.raises(ValueError, match="nothing was recorded"):
         history.callback().recorded()
+
+
+class WithStatistics(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = nn.BatchNorm(use_running_average=False, name="norm")(nn.Dense(4, name="dense")(x))
+        return nn.Dense(2, name="head")(nn.relu(x))
+
+
+def test_layers_that_return_their_statistics_as_well() -> None:
+    """BatchNorm in training mode: what it puts out counts, not its new statistics."""
+    module, x = WithStatistics(), jnp.asarray(networks.ROWS)
+    with jax.numpy_dtype_promotion("standard"):
+        variables = module.init(jax.random.key(0), x)
+
+        def apply_fn(params: Any, x: Any) -> Any:
+            return module.apply(params, x, mutable=["batch_stats"])
+
+        history = ActivationHistory(apply_fn)
+        records = history.init(variables, x, num_steps=2)
+        (_, updates), rows = history.apply(variables, x)
+    recorded = history.read(history.update(records, rows))
+    assert recorded.layers == ("dense", "norm", "head")
+    assert recorded.deviation[0, 1] == pytest.approx(1, abs=1e-2)
+    assert "batch_stats" in updates
+    assert "1 steps recorded; these are of step 0" in str(recorded)

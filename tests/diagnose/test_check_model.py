@@ -94,7 +94,7 @@ def test_a_rectifier_with_a_bias_of_minus_1000() -> None:
     """Case 27."""
     params = changed(("Dense_0", "bias"), lambda bias: bias - 1000)
     checks = jinterp.check_model(trained().apply_fn, params, data())
-    assert "'Dense_0' (100%): of its units are never active" in checks["dead units"].found
+    assert "units are never active: 100% of 'Dense_0'" in checks["dead units"].found
     assert "by `Conv_0/kernel`" in checks["gradient"].found
     assert "is exactly 0" in checks["gradient"].found
     assert {"dead units", "gradient"} <= set(failed(checks))
@@ -328,3 +328,111 @@ def test_what_is_asked_wrongly() -> None:
         jinterp.check_model(*trained(), data(), trainable={"params": [True]})
     with pytest.raises(ValueError, match="`ds` is empty"):
         jinterp.check_model(*trained(), (np.zeros((0, 8, 8, 1)), np.zeros(0, int)))
+
+
+def rows(num: int = 300) -> tuple[np.ndarray, np.ndarray]:
+    x = np.random.default_rng(0).normal(size=(num, 8)).astype(np.float32)
+    return x, (x[:, 0] > 0).astype(np.int32)
+
+
+class Normed(nn.Module):
+    """A LayerNorm by hand, whose variance holds a NaN that nothing chooses."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = nn.Dense(16)(x)
+        with jax.named_scope("norm"):
+            x = (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-5)
+        return nn.Dense(2)(nn.gelu(x))
+
+
+class FromZero(nn.Module):
+    """A residual block whose last scale begins at 0, and a head that does."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = nn.Dense(16, name="first")(x)
+        y = nn.relu(nn.Dense(16, name="wide")(x))
+        x = x + nn.Dense(16, kernel_init=nn.initializers.zeros, name="last")(y)
+        return nn.Dense(2, kernel_init=nn.initializers.zeros, name="head")(x)
+
+
+@pytest.mark.parametrize(
+    "module", [Normed(), FromZero(), nn.Dense(2, kernel_init=nn.initializers.zeros)]
+)
+def test_healthy_networks_that_look_sick(module: nn.Module) -> None:
+    x, y = rows()
+    model = jinterp.from_linen(module, module.init(KEY, x[:1]))
+    assert failed(jinterp.check_model(*model, (x, y), is_trained=False)) == []
+
+
+def test_a_nan_that_is_not_chosen_is_none() -> None:
+    module = Normed()
+    x = rows()[0]
+    model = jinterp.from_linen(module, module.init(KEY, x[:1]))
+    assert jinterp.layer_outputs(*model, x[:4]).first_nan is None
+
+
+def test_weights_of_0_are_frozen_or_not_like_others() -> None:
+    params = {"backbone": {"w": np.ones((8, 4), np.float32), "b": np.zeros(4, np.float32)}}
+    params["head"] = {"w": np.ones((4, 2), np.float32) * np.array([1, -1], np.float32)[None]}
+
+    def apply_fn(params: Any, x: Any) -> Any:
+        x = x @ params["backbone"]["w"] + params["backbone"]["b"][None]
+        return jax.nn.relu(x) @ params["head"]["w"]
+
+    labels = {"backbone": {"w": "frozen", "b": "frozen"}, "head": {"w": "sgd"}}
+    optimizer = optax.multi_transform(
+        {"sgd": optax.sgd(0.1), "frozen": optax.set_to_zero()}, labels
+    )
+    for trainable, status in (({"backbone": False, "head": True}, "passed"), (None, "failed")):
+        checks = jinterp.check_model(
+            apply_fn, params, rows(), is_trained=False, optimizer=optimizer, trainable=trainable
+        )
+        assert checks["trained and frozen"].status == status
+
+
+def test_rare_classes_soft_labels_and_numbers() -> None:
+    x, _ = rows(600)
+    rare = (x[:, 0] > np.sort(x[:, 0])[-4]).astype(np.int32)
+    threshold = np.sort(x[:, 0])[-5:-3].mean()
+
+    def apply_fn(params: Any, x: Any) -> Any:
+        return jnp.stack([jnp.zeros(len(x)), (x[:, 0] - threshold) * params["scale"]], -1)
+
+    checks = jinterp.check_model(apply_fn, {"scale": jnp.float32(50)}, (x, rare))
+    assert checks["labels"].status == "passed"
+    soft = np.stack([0.7 - 0.4 * (x[:, 1] > 0), 0.3 + 0.4 * (x[:, 1] > 0)], -1).astype(np.float32)
+    module = nn.Sequential((nn.Dense(64), nn.relu, nn.Dense(2)))
+    params = module.init(KEY, x[:1])
+
+    def network(params: Any, x: Any) -> Any:
+        return module.apply(params, x)
+
+    checks = jinterp.check_model(network, params, (x, soft), is_trained=False)
+    assert checks["overfits a batch"].status == "passed"
+
+    def fitted(params: Any, x: Any) -> Any:
+        return x[:, :1] * params
+
+    numbers = (x, x[:, :1])
+    checks = jinterp.check_model(fitted, jnp.ones(()), numbers, loss_fn=jinterp.squared_error)
+    assert failed(checks) == []
+    assert checks["gradient"].found.startswith("the loss is 0")
+    with pytest.raises(ValueError, match=r"give loss_fn=jinterp\.squared_error"):
+        jinterp.check_model(fitted, jnp.ones(()), numbers)
+
+
+def test_inputs_that_are_scaled_otherwise_than_in_training() -> None:
+    """Labels still score better than shuffled ones, but guessing would score better."""
+    images, labels = digits()
+    checks = jinterp.check_model(*trained(), (np.float32(images) * 40, labels))
+    assert "labels" in failed(checks)
+    assert "worse than guessing" in checks["labels"].advice
+    assert "input scaled as in training" in checks["labels"].advice
+
+
+def test_a_model_that_returns_a_dict_is_refused() -> None:
+    x, y = rows()
+    with pytest.raises(TypeError, match="returned a dict of 1; expected one array"):
+        jinterp.check_model(lambda params, x: {"logits": x @ params}, jnp.ones((8, 2)), (x, y))

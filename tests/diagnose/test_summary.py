@@ -167,3 +167,45 @@ def test_an_exported_model_is_refused() -> None:
     )
     with pytest.raises(TypeError, match="is an exported model, whose operations cannot be counted"):
         jinterp.summary(*exported, networks.IMAGES)
+
+
+class Scanned(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        stack = nn.scan(Layer, variable_axes={"params": 0}, split_rngs={"params": True}, length=3)
+        return stack(name="stack")(x, None)[0]
+
+
+class Layer(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array, _: Any) -> tuple[jax.Array, None]:
+        return nn.Dense(8, name="dense")(x), None
+
+
+def test_a_step_of_a_scan_has_its_slice_of_the_parameters() -> None:
+    module, x = Scanned(), jnp.ones((2, 8))
+    model = jinterp.from_linen(module, module.init(jax.random.key(0), x))
+    expected = {layer.name: layer.num_params for layer in jinterp.layers(*model, x)}
+    found = jinterp.summary(*model, x)
+    assert {layer.name: layer.num_params for layer in found.layers} == expected
+    assert 72 in expected.values()
+    assert found.total.num_params == 216
+    sizes = jinterp.model_sizes(*model, x, optimizer=optax.adam(1e-3))
+    of_step = [layer for layer in sizes.layers if layer.parameters == 4 * 72]
+    assert len(of_step) >= 3
+    assert {layer.optimizer for layer in of_step} == {8 * 72}
+
+
+def test_transposed_convolutions() -> None:
+    module, x = nn.ConvTranspose(4, (2, 2), (2, 2)), jnp.ones((1, 8, 8, 3))
+    found = jinterp.summary(module, module.init(jax.random.key(0), x), x)
+    assert found.total.multiply_adds == 8 * 8 * 2 * 2 * 3 * 4
+
+
+def test_an_optimizer_with_labels_for_parts() -> None:
+    labels = {"conv1": "adam", "conv2": "sgd", "head": "adam"}
+    parts = {"adam": optax.adam(1e-3), "sgd": optax.sgd(0.1)}
+    optimizer = optax.multi_transform(parts, labels)
+    found = jinterp.model_sizes(*networks.cnn(), networks.IMAGES, optimizer=optimizer)
+    sizes = {layer.name: layer.optimizer for layer in found.layers}
+    assert sizes == {"conv1": 8 * PARAMS["conv1"], "conv2": 0, "head": 8 * PARAMS["head"]}

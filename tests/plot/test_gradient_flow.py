@@ -11,7 +11,9 @@ from jinterp.diagnose import GradientFlow, LeafGradient
 
 
 def leaf(name: str, size: float, **changes: object) -> LeafGradient:
-    row = LeafGradient(name, (3, 3), 3 * size, 1.0, 3 * size, size, 0.0, 0, 0, 1e-3, "healthy")
+    row = LeafGradient(
+        name, (3, 3), 3 * size, 1.0, 3 * size, size, 0.0, 0, 0, 1e-3, 1e-3, "healthy"
+    )
     return row._replace(**changes)
 
 
