@@ -114,7 +114,7 @@ def _state_bytes(
     places = {path: number for number, (path, _) in enumerate(tree_leaves_with_path(params))}
     of_leaves: dict[int, int] = {}
     for path, leaf in tree_leaves_with_path(state):
-        for start in range(len(path)):  # what an optimizer keeps of a leaf ends with its path
+        for start in range(len(path) + 1):  # what an optimizer keeps of a leaf ends with its path
             number = _ending_with(path[start:], places)
             if number is not None and leaf.shape == leaves[number].shape:
                 of_leaves[number] = of_leaves.get(number, 0) + _num_bytes(leaf)
