@@ -1,5 +1,6 @@
 """`model_sizes`: the memory that parameters, activations and the optimizer's state take."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -111,23 +112,20 @@ def _state_bytes(
 ) -> tuple[dict[int, int], int]:
     """The bytes of the optimizer's state by leaf of `params`, and all of them."""
     state = jax.eval_shape(optimizer.init, trained_part(params)) if optimizer else ()
-    places = {path: number for number, (path, _) in enumerate(tree_leaves_with_path(params))}
+    in_linen = isinstance(params, Mapping) and "params" in params
+    places = {
+        path[in_linen:]: number
+        for number, (path, _) in enumerate(tree_leaves_with_path(params))
+        if not in_linen or path[0].key == "params"
+    }
     of_leaves: dict[int, int] = {}
     for path, leaf in tree_leaves_with_path(state):
         for start in range(len(path) + 1):  # what an optimizer keeps of a leaf ends with its path
-            number = _ending_with(path[start:], places)
+            number = places.get(path[start:])
             if number is not None and leaf.shape == leaves[number].shape:
                 of_leaves[number] = of_leaves.get(number, 0) + _num_bytes(leaf)
                 break
     return of_leaves, sum(map(_num_bytes, jax.tree.leaves(state)))
-
-
-def _ending_with(path: tuple[Any, ...], places: dict[tuple[Any, ...], int]) -> int | None:
-    """The leaf of this path, in its collection where it has one."""
-    for known, number in places.items():
-        if known in (path, (*known[:1], *path)):
-            return number
-    return None
 
 
 def _num_bytes(leaf: Any) -> int:

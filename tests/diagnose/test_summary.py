@@ -209,3 +209,19 @@ def test_an_optimizer_with_labels_for_parts() -> None:
     found = jinterp.model_sizes(*networks.cnn(), networks.IMAGES, optimizer=optimizer)
     sizes = {layer.name: layer.optimizer for layer in found.layers}
     assert sizes == {"conv1": 8 * PARAMS["conv1"], "conv2": 0, "head": 8 * PARAMS["head"]}
+
+
+def test_leaves_of_one_name_and_shape_are_told_apart() -> None:
+    params = {"a": {"w": jnp.eye(3)}, "w": jnp.eye(3)}
+
+    def apply_fn(params: Any, x: Any) -> Any:
+        with jax.named_scope("inner"):
+            x = x @ params["a"]["w"]
+        with jax.named_scope("outer"):
+            return x @ params["w"] @ params["w"]
+
+    optimizer = optax.multi_transform(
+        {"adam": optax.adam(1e-3), "none": optax.set_to_zero()}, {"a": {"w": "none"}, "w": "adam"}
+    )
+    found = jinterp.model_sizes(apply_fn, params, jnp.ones((1, 3)), optimizer=optimizer)
+    assert [layer.optimizer for layer in found.layers] == [0, 72]
