@@ -1,18 +1,17 @@
 """How the weights of each leaf are spread, and their spectra."""
 
 import math
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
 from scipy.sparse.linalg import svds
 
 from jinterp import _check
 from jinterp._text import text_table
 from jinterp._types import Params
+from jinterp.diagnose._leaves import names_of_all
 from jinterp.diagnose._power_law import NO_POWER_LAW, PowerLaw, power_law
 
 _LARGEST_SIDE = 4096  # of a Gram matrix whose eigenvalues take seconds
@@ -114,10 +113,9 @@ def weight_distributions(params: Params, *, num_bins: int = 50) -> WeightDistrib
     kernel  [2, 2]  1.75      1.785    0    4    50%           0     4        1.562  -
     """
     _check.at_least_one("num_bins", num_bins, 50)
-    in_linen = isinstance(params, Mapping) and "params" in params
     found = [
-        _leaf(_name(path, in_linen), leaf, num_bins)
-        for path, leaf in tree_flatten_with_path(params)[0]
+        _leaf(name, leaf, num_bins)
+        for name, leaf in zip(names_of_all(params), jax.tree.leaves(params), strict=True)
         if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
     ]
     if not found:
@@ -184,15 +182,6 @@ def _spectrum(matrix: np.ndarray) -> tuple[float, float, PowerLaw]:
 def _gram(matrix: np.ndarray) -> np.ndarray:
     rows, columns = matrix.shape
     return matrix.T @ matrix if columns <= rows else matrix @ matrix.T
-
-
-def _name(path: tuple[Any, ...], in_linen: bool) -> str:
-    """As the other diagnostics call it: without "params" and the `value` of a variable."""
-    if len(path) > 1 and path[-1] == GetAttrKey("value"):
-        path = path[:-1]
-    if in_linen and path[0].key == "params":
-        path = path[1:]
-    return keystr(path, simple=True, separator="/") or "params"
 
 
 def _row(leaf: LeafWeights) -> list[str]:
