@@ -5,7 +5,6 @@ python -m benchmarks.activations; needs CIFAR-10 and the weights of ResNet-20 (`
 
 import functools
 import json
-import subprocess
 import sys
 
 import jax
@@ -14,7 +13,7 @@ import numpy as np
 
 import jinterp
 from benchmarks.forward import fastest_forward
-from benchmarks.timing import in_turn, machine, peak_resident_kib, table
+from benchmarks.timing import in_turn, machine, peak_of, peak_resident_kib, table
 from jinterp.stream import fold, mean
 from tests.real.conftest import SHARED
 from tests.real.resnet import linen_resnet, preprocess
@@ -71,19 +70,8 @@ def main() -> None:
     }
     print(f"\n{len(images)} images, ResNet-20, all {num_layers} layers\n")
     print(table(in_turn(programs, rounds=5), "the model alone"))
-    peaks = ", ".join(f"{num} images {peak(num):.0f} MiB" for num in NUM_IMAGES)
+    peaks = ", ".join(f"{num} images {peak_of('activations', num):.0f} MiB" for num in NUM_IMAGES)
     print(f"\nPeak memory of a process: {peaks}")
-
-
-def peak(num: int) -> float:
-    """MiB that a process of its own takes at most."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.activations", str(num)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def stream(num: int) -> None:

@@ -5,11 +5,9 @@ python -m benchmarks.segmentation; needs CamVid (`JINTERP_SHARED`) and scikit-le
 
 import functools
 import json
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +17,7 @@ from PIL import Image
 
 import jinterp
 from benchmarks.forward import fastest_forward
-from benchmarks.timing import in_turn, machine, table
+from benchmarks.timing import in_turn, machine, peak_of, peak_resident_kib, table
 from jinterp.demo.unet import UNet
 from tests.real.camvid import CLASS_NAMES, UNLABELLED, preprocess
 from tests.real.conftest import SHARED
@@ -36,7 +34,7 @@ def main() -> None:
         model = network(images, stride)
         print(f"\n{len(images)} images of {size[0]} × {size[1]}, U-Net of stride {stride}\n")
         print(table(measure(model, images, labels), "the model alone"))
-    peaks = {num: peak(num) for num in NUM_IMAGES}
+    peaks = {num: peak_of("segmentation", num) for num in NUM_IMAGES}
     listed = ", ".join(f"{num} images {mib:.0f} MiB" for num, mib in peaks.items())
     print(f"\nPeak memory of a process that streams images of {LARGE[0]} × {LARGE[1]}: {listed}")
 
@@ -85,17 +83,6 @@ def then_scikit_learn(
     )
 
 
-def peak(num: int) -> float:
-    """MiB that a process of its own takes at most."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.segmentation", str(num)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def stream(num: int) -> None:
     images, labels = camvid_test(LARGE)
     model = network(images, 2)
@@ -104,8 +91,7 @@ def stream(num: int) -> None:
         warnings.simplefilter("ignore")
         ds = jinterp.batches(items, preprocess=preprocess)
         jinterp.evaluate_segmentation(*model, ds, ignore_index=UNLABELLED)
-    status = Path("/proc/self/status").read_text()
-    print(json.dumps(int(status.split("VmHWM:")[1].split()[0]) / 1024))
+    print(json.dumps(peak_resident_kib() / 1024))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 """How the benchmarks time: everything in turn, medians, ratios within one round."""
 
+import json
 import math
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from importlib import metadata
@@ -81,6 +84,13 @@ def machine(*packages: str) -> str:
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in packages)
     processor = names[0] if names else platform.machine()
     return f"{processor}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
+
+
+def peak_of(module: str, num: int) -> float:
+    """MiB that a process of its own takes at most, whose last line of output says so as JSON."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", str(num)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def peak_resident_kib() -> int:

@@ -38,6 +38,10 @@ class Reading:
     nonlinearity: Nonlinearity | None
 
 
+class NoLayers(ValueError):
+    """A model has nothing to observe."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Observed:
     """`apply_fn` with an output of some layers, or of all: the first that has the batch.
@@ -50,41 +54,38 @@ class Observed:
     channel_axis: int
 
     def __call__(self, params: Params, x: Inputs) -> tuple[Any, tuple[Reading, ...]]:
-        places = self.places(params, x)
-        names = tuple(places)
-        opened = open_layers(self.apply_fn, params, x, names)
-        outputs, values = opened.read(params, x)
-        chosen = list(places.values())
-        first = [_parts(value)[place] for value, place in zip(values, chosen, strict=True)]
-        known = zip(opened.nonlinearities(), chosen, strict=True)
-        # What cuts a layer's values is known of its first output.
-        cuts = [nonlinearity if place == 0 else None for nonlinearity, place in known]
-        return outputs, tuple(map(self.reading, names, first, cuts))
-
-    def places(self, params: Params, x: Inputs) -> dict[str, int]:
-        """The layers, and which output of each is the first with floats for every example."""
-        of_all = {layer.name: layer for layer in layers(self.apply_fn, params, x)}
-        names = tuple(of_all) if self.layers is None else self.layers
+        names = self.layers
+        if names is None:
+            names = tuple(layer.name for layer in layers(self.apply_fn, params, x))
         opened = open_layers(self.apply_fn, params, x, names)  # or the error that names the others
         larger = opened.shapes
         with contextlib.suppress(Exception):  # a model for one batch size only
             larger = open_layers(self.apply_fn, params, doubled(x), names).shapes
-        batch_size = len(jax.tree.leaves(x)[0])
-        found: dict[str, int] = {}
-        for name, shapes, more in zip(names, opened.shapes, larger, strict=True):
-            pairs = zip(_parts(shapes), _parts(more), strict=True)
-            problems = [_problem(*pair, batch_size=batch_size) for pair in pairs]
-            if None in problems:
-                found[name] = problems.index(None)
-            elif self.layers is not None:
-                raise ValueError(f"the layer {name!r} {problems[0]}. Leave it out.")
-        if not found:
-            raise ValueError(
+        outputs, values = opened.read(params, x)
+        cuts, batch_size = opened.nonlinearities(), len(jax.tree.leaves(x)[0])
+        readings = []
+        for number, name in enumerate(names):
+            place = self.place(name, opened.shapes[number], larger[number], batch_size)
+            if place is not None:
+                value, cut = _parts(values[number])[place], cuts[number][place]
+                readings.append(self.reading(name, value, cut))
+        if not readings:
+            raise NoLayers(
                 "`apply_fn` enters no named scopes with numbers for each example. Build it with "
                 'jinterp.from_linen or jinterp.from_nnx, or put `with jax.named_scope("name"):` '
                 "around parts of it."
             )
-        return found
+        return outputs, tuple(readings)
+
+    def place(self, name: str, shapes: Any, of_more: Any, batch_size: int) -> int | None:
+        """Which output of a layer is the first with floats for every example; None if none is."""
+        pairs = zip(_parts(shapes), _parts(of_more), strict=True)
+        problems = [_problem(*pair, batch_size=batch_size) for pair in pairs]
+        if None in problems:
+            return problems.index(None)
+        if self.layers is not None:
+            raise ValueError(f"the layer {name!r} {problems[0]}. Leave it out.")
+        return None
 
     def reading(self, name: str, values: jax.Array, nonlinearity: Nonlinearity | None) -> Reading:
         shape = values.shape[1:]
@@ -113,7 +114,10 @@ def _parts(output: Any) -> tuple[Any, ...]:
 def _problem(
     shape: jax.ShapeDtypeStruct, of_more: jax.ShapeDtypeStruct, *, batch_size: int
 ) -> str | None:
-    """Why a layer has nothing to observe."""
+    """Why an output has nothing to observe, from its shapes for a batch and for one twice as large.
+
+    They are one for a model that takes a single batch size.
+    """
     if not jnp.issubdtype(shape.dtype, jnp.floating):
         return f"returns {shape.dtype}; expected floating point"
     grows = of_more is shape or of_more.shape[:1] == (2 * batch_size,)

@@ -12,6 +12,7 @@ import optax
 
 from jinterp._types import ApplyFn, BatchLossFn, LossFn, Params
 from jinterp.data.batches import Batches
+from jinterp.diagnose._observed import NoLayers
 from jinterp.diagnose.activation_stats import ActivationStats, activation_stats
 from jinterp.diagnose.mean_loss import mean_loss
 from jinterp.stream.fold import fold
@@ -99,9 +100,7 @@ class Subject:
                 channel_axis=self.channel_axis,
                 progress=False,
             )
-        except ValueError as error:
-            if "enters no named scopes" not in str(error):
-                raise
+        except NoLayers:
             return None
 
 

@@ -33,14 +33,16 @@ class Nonlinearity(NamedTuple):
     is_inside: bool
 
 
-def nonlinearities(program: Program, values: Sequence[Atom]) -> list[Nonlinearity | None]:
-    """For each value the function that made it, or that all of its readers are; None elsewhere."""
+def nonlinearities(
+    program: Program, layers: Sequence[Sequence[Atom]]
+) -> list[list[Nonlinearity | None]]:
+    """For each output the function that made it, or that all of its readers are; None elsewhere."""
     makers = {made: step.eqn for step in program.steps for made in step.eqn.outvars}
     readers: dict[Atom, list[Any]] = {atom: [None] for atom in variables(program.outputs)}
     for step in program.steps:
         for atom in variables(step.eqn.invars):
             readers.setdefault(atom, []).append(step.eqn)
-    return [_nonlinearity(value, makers, readers) for value in values]
+    return [[_nonlinearity(value, makers, readers) for value in outputs] for outputs in layers]
 
 
 def _nonlinearity(

@@ -34,9 +34,9 @@ class Opened(abc.ABC):
         """The logits, and each layer's output as it is."""
         return self._run(self.zeros(), params, x, replace=False)
 
-    def nonlinearities(self) -> list[Nonlinearity | None]:
-        """The function that cuts each layer's first output, None where none is known."""
-        return [None] * len(self.shapes)
+    def nonlinearities(self) -> list[list[Nonlinearity | None]]:
+        """For each output of each layer the function that cuts it, None where none is known."""
+        return [[None] * len(jax.tree.leaves(shape)) for shape in self.shapes]
 
     def replaced(self, values: tuple[AnyArray, ...], params: Params, x: Inputs) -> Any:
         """The logits with these values in place of the layers' outputs."""

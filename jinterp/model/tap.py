@@ -137,8 +137,8 @@ class Traced(Opened):
         run = assembled(self._program, [], [*self._program.outputs, *outputs], equations)
         return self._computed(run, (), params, x)
 
-    def nonlinearities(self) -> list[Nonlinearity | None]:
-        return nonlinearities(self._program, [place.outputs[0] for place in self._places])
+    def nonlinearities(self) -> list[list[Nonlinearity | None]]:
+        return nonlinearities(self._program, [place.outputs for place in self._places])
 
     def either(
         self, is_replaced: Sequence[AnyArray], given: Sequence[AnyArray], params: Params, x: Inputs

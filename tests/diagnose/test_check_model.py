@@ -323,7 +323,7 @@ def test_how_it_is_shown() -> None:
 
 def test_what_is_asked_wrongly() -> None:
     with pytest.raises(TypeError, match="apply_fn"):
-        jinterp.check_model(None, {}, data())  # type: ignore[arg-type]
+        jinterp.check_model(None, {}, data())
     with pytest.raises(ValueError, match="`trainable` is not built as `params` are"):
         jinterp.check_model(*trained(), data(), trainable={"params": [True]})
     with pytest.raises(ValueError, match="`ds` is empty"):

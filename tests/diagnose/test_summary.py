@@ -113,9 +113,10 @@ def test_shapes_are_enough_and_nothing_is_computed() -> None:
 
 def test_how_it_is_shown() -> None:
     found = jinterp.summary(*networks.cnn(), networks.IMAGES)
-    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(found)
-    text = console.export_text()
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(found)
+    text = captured.get()
     assert "trainable" in text
     assert "(4, 8, 12, 6)" in text
     assert f"{sum(PARAMS.values())}" in text
