@@ -106,6 +106,13 @@ def cnn() -> jinterp.Model:
     return linen(Cnn(), IMAGES)
 
 
+def on_grid(layer: str, values: np.ndarray) -> np.ndarray:
+    """The positions of `cnn`'s layers that costly statistics are of: 9 at most, in odd steps."""
+    rows = {"conv1": [1, 4, 7], "conv2": [0, 1, 2, 3]}
+    columns = {"conv1": [2, 7], "conv2": [1, 4]}
+    return values[:, *np.ix_(rows[layer], columns[layer])] if layer in rows else values
+
+
 @functools.cache
 def cnn_nnx_module() -> NnxCnn:
     graphdef, state = nnx.split(nnx.eval_shape(lambda: NnxCnn(nnx.Rngs(0))))

@@ -7,6 +7,7 @@ and not by some for each layer.
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -20,9 +21,6 @@ from jinterp.diagnose._observed import Reading
 from jinterp.model.nonlinearity import Nonlinearity
 from jinterp.stream.reduce import Pair, add_counts, counts_of, two_sum
 
-MOST_CHANNELS = 512
-"""Of a layer with more, the covariance would take more memory than the model."""
-
 
 class Part(NamedTuple):
     """A layer, and which channels are its own.
@@ -30,26 +28,31 @@ class Part(NamedTuple):
     Attributes:
         name: of the layer.
         shape: of its output for one example.
-        num_positions: of each channel.
+        positions: the shape of the map that each channel is.
         num_channels: how many there are.
         nonlinearity: what cuts its values.
     """
 
     name: str
     shape: tuple[int, ...]
-    num_positions: int
+    positions: tuple[int, ...]
     num_channels: int
     nonlinearity: Nonlinearity | None
 
     @property
-    def seen(self) -> range:
-        """The positions that what costs more than a sum is told of."""
-        return _values.some(self.num_positions)
+    def seen(self) -> tuple[range, ...]:
+        """Along each axis, the positions that what costs more than a sum is told of."""
+        return _values.some(self.positions)
+
+    @property
+    def num_seen(self) -> int:
+        """How many they are."""
+        return math.prod(map(len, self.seen))
 
     @property
     def is_compared(self) -> bool:
         """Whether the covariance of its channels is kept."""
-        return self.num_channels <= MOST_CHANNELS
+        return self.num_channels <= _values.MOST_CHANNELS
 
 
 Sum = Any
@@ -107,8 +110,8 @@ def parts_of(readings: Sequence[Reading]) -> tuple[Part, ...]:
     """What is static of them."""
     found = []
     for each in readings:
-        _, num_positions, num_channels = each.values.shape
-        found.append(Part(each.name, each.shape, num_positions, num_channels, each.nonlinearity))
+        num_channels = each.values.shape[-1]
+        found.append(Part(each.name, each.shape, each.positions, num_channels, each.nonlinearity))
     return tuple(found)
 
 
@@ -158,10 +161,8 @@ def of_batch(readings: Sequence[Reading], mask: jax.Array) -> State:
     means = valid(iter(own_means))
     mean = means.sum(0) / jnp.maximum(num, jnp.uint32(1)).astype(dtype)
     between = jnp.where(mask[:, None], means - mean[None], jnp.zeros((), dtype)) ** 2
-    seen = [
-        each[:, part.seen.start :: part.seen.step] for each, part in zip(values, parts, strict=True)
-    ]
-    near_zero, cells = _values.near_zero_and_cells(seen, mask)
+    seen = list(map(_seen, values, parts))
+    counted = _values.counted(seen, mask)
     flat = valid(map(_values.num_flat, seen, [part.nonlinearity for part in parts]))
     return State(
         num,
@@ -169,10 +170,11 @@ def of_batch(readings: Sequence[Reading], mask: jax.Array) -> State:
         _alone((within + between).sum(0)),
         valid((each.min(1) for each in values), infinity).min(0),
         valid((each.max(1) for each in values), -infinity).max(0),
-        _low(near_zero),
-        _low(cells),
+        _low(jnp.concatenate(counted.near_zero)),
+        _low(counted.cells),
         _low(flat.sum(0, dtype=jnp.uint32)),
-        *_covariances(seen, mask, parts),
+        _alone(_joined(counted.mean, dtype)),
+        _alone(_joined(counted.covariance, dtype)),
         parts,
     )
 
@@ -242,27 +244,24 @@ def is_dead(minimum: AnyArray, maximum: AnyArray, nonlinearity: Nonlinearity | N
     return is_zero | (maximum <= 0) if is_rectified else is_zero
 
 
+def _seen(values: jax.Array, part: Part) -> jax.Array:
+    """Values `[batch, positions, channels]` at those positions."""
+    batch_size, _, num_channels = values.shape
+    steps = [slice(each.start, None, each.step) for each in part.seen]
+    maps = values.reshape(batch_size, *part.positions, num_channels)[:, *steps]
+    return maps.reshape(batch_size, part.num_seen, num_channels)
+
+
 def _dtype(readings: Sequence[Reading]) -> Any:
     """float64 where a layer has it, else float32."""
     is_double = any(each.values.dtype == jnp.float64 for each in readings)
     return jnp.dtype(jnp.float64 if is_double else jnp.float32)
 
 
-def _covariances(
-    values: Sequence[jax.Array], mask: jax.Array, parts: Sequence[Part]
-) -> tuple[Pair, Pair]:
-    """Means and matrices of the layers compared, one behind the other."""
-    found = [
-        _values.covariance(each, mask)
-        for each, part in zip(values, parts, strict=True)
-        if part.is_compared
-    ]
-    if not found:
-        nothing = jnp.zeros(1, values[0].dtype)
-        return _alone(nothing), _alone(nothing)
-    means, matrices = zip(*found, strict=True)
-    flat = [matrix.ravel() for matrix in matrices]
-    return _alone(jnp.concatenate(means)), _alone(jnp.concatenate(flat))
+def _joined(of_layers: Sequence[jax.Array | None], dtype: Any) -> jax.Array:
+    """The entries of all arrays, one behind the other."""
+    found = [each.ravel() for each in of_layers if each is not None]
+    return jnp.concatenate(found) if found else jnp.zeros(1, dtype)
 
 
 def _products(means: jax.Array, parts: Sequence[Part]) -> jax.Array:

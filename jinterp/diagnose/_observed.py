@@ -19,7 +19,7 @@ from jinterp.model.tap import open_layers
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["values"],
-    meta_fields=["name", "shape", "nonlinearity"],
+    meta_fields=["name", "shape", "positions", "nonlinearity"],
 )
 @dataclasses.dataclass(frozen=True)
 class Reading:
@@ -29,12 +29,14 @@ class Reading:
         values: `[batch, positions, channels]`, float32 at least.
         name: of the layer.
         shape: of one example's output, as the layer has it.
+        positions: the shape of the map that each channel is.
         nonlinearity: the activation function that cuts it, as far as one is known.
     """
 
     values: AnyArray
     name: str
     shape: tuple[int, ...]
+    positions: tuple[int, ...]
     nonlinearity: Nonlinearity | None
 
 
@@ -97,9 +99,9 @@ class Observed:
                 f"{values.shape}. Try -1."
             )
         values = at_least_float32(jnp.moveaxis(values, self.channel_axis, -1))
-        num_positions = math.prod(values.shape[1:-1])
-        flat = values.reshape(len(values), num_positions, values.shape[-1])
-        return Reading(flat, name, shape, nonlinearity)
+        positions = values.shape[1:-1]
+        flat = values.reshape(len(values), math.prod(positions), values.shape[-1])
+        return Reading(flat, name, shape, positions, nonlinearity)
 
 
 def first_of(output: Any) -> Any:

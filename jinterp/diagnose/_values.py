@@ -1,7 +1,9 @@
 """What is told of a layer's values `[batch, positions, channels]`, one kernel or two for each."""
 
+import functools
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,16 +21,31 @@ _NOT_FINITE = NUM_BINS
 NEAR_ZERO = 3 / 64
 """|a| below it is near zero: an edge of the histogram, close to fastai's 0.05."""
 
-MOST_POSITIONS = 16
+MOST_POSITIONS = 9
 """Of an example, those that what costs more than a sum is told of, at most."""
+
+MOST_CHANNELS = 512
+"""Of a layer with more, the covariance would take more memory than the model."""
 
 _SATURATED_SLOPE = 0.05
 
 
-def some(num_positions: int) -> range:
-    """All positions, or some at equal steps."""
-    step = -(-num_positions // MOST_POSITIONS)
-    return range(step // 2, num_positions, step)
+@functools.cache
+def some(positions: tuple[int, ...]) -> tuple[range, ...]:
+    """Those of a map of this shape: all, or a grid over all of its axes.
+
+    Its steps are odd, so that a grid of even maps meets both colours of a checkerboard, which is
+    what transposed convolutions leave.
+    """
+    steps = [1] * len(positions)
+    while True:
+        grid = tuple(
+            range(step // 2, size, step) for size, step in zip(positions, steps, strict=True)
+        )
+        if math.prod(map(len, grid)) <= MOST_POSITIONS:
+            return grid
+        longest = max(range(len(grid)), key=lambda axis: len(grid[axis]))
+        steps[longest] += 2
 
 
 def saturates(nonlinearity: Nonlinearity | None) -> bool:
@@ -58,45 +75,50 @@ def num_flat(values: jax.Array, nonlinearity: Nonlinearity | None) -> jax.Array:
     return is_flat.sum(1, dtype=jnp.uint32)
 
 
-def together(layers: Sequence[jax.Array]) -> list[tuple[jax.Array, list[int]]]:
-    """Layers with equally many positions as one array, so that one kernel serves them all.
+class Counted(NamedTuple):
+    """Of layers' values at some positions; lists have an entry for each layer.
 
-    Returns:
-        Values `[batch, positions, channels]`, and of each channel the number of its layer.
+    Attributes:
+        near_zero: counts `[channels]`.
+        cells: counts `[bins + 1, layers]`, the last of what is not finite.
+        mean: `[channels]`; None of layers with more channels than `MOST_CHANNELS`, as what follows.
+        covariance: `[channels, channels]`, the summed products of the deviations from the mean, for
+            one position.
     """
-    groups: dict[int, list[int]] = {}
+
+    near_zero: list[Any]
+    cells: jax.Array
+    mean: list[Any]
+    covariance: list[Any]
+
+
+def counted(layers: Sequence[jax.Array], mask: jax.Array) -> Counted:
+    """Layers of one shape are taken together, so that a kernel serves all of them."""
+    groups: dict[tuple[int, ...], list[int]] = {}
     for number, values in enumerate(layers):
-        groups.setdefault(values.shape[1], []).append(number)
-    return [
-        (
-            jnp.concatenate([layers[number] for number in numbers], axis=2),
-            [number for number in numbers for _ in range(layers[number].shape[2])],
-        )
-        for numbers in groups.values()
-    ]
-
-
-def near_zero_and_cells(
-    layers: Sequence[jax.Array], mask: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Counts of what is near zero, `[channels]`, and in each bin, `[bins + 1, layers]`."""
+        groups.setdefault(values.shape, []).append(number)
     cells = jnp.zeros((NUM_BINS + 1, len(layers)), jnp.uint32)
-    near_zero: list[Any] = [None] * len(layers)
-    for values, numbers in together(layers):
-        found = _cells(values, mask)
-        own = jnp.array(numbers, jnp.int32)[None, None]
-        cells = cells.at[found, own].add(jnp.uint32(1), mode="drop")
-        is_near = (jnp.abs(values) < jnp.asarray(NEAR_ZERO, values.dtype)) & mask[:, None, None]
-        num_near = is_near.sum((0, 1), dtype=jnp.uint32)
-        start = 0
-        for number in dict.fromkeys(numbers):
-            end = start + layers[number].shape[2]
-            near_zero[number] = num_near[start:end]
-            start = end
-    return jnp.concatenate(near_zero), cells
+    near_zero, mean, covariance = ([None] * len(layers) for _ in range(3))
+    is_valid = mask[None, :, None, None]
+    for numbers in groups.values():
+        values = jnp.stack([layers[number] for number in numbers])
+        own = jnp.array(numbers, jnp.int32)[:, None, None, None]
+        cells = cells.at[_cells(values, is_valid), own].add(jnp.uint32(1), mode="drop")
+        is_near = (jnp.abs(values) < jnp.asarray(NEAR_ZERO, values.dtype)) & is_valid
+        _put(near_zero, numbers, is_near.sum((1, 2), dtype=jnp.uint32))
+        if values.shape[-1] <= MOST_CHANNELS:
+            of_group = _covariance(values, is_valid)
+            _put(mean, numbers, of_group[0])
+            _put(covariance, numbers, of_group[1])
+    return Counted(near_zero, cells, mean, covariance)
 
 
-def _cells(values: jax.Array, mask: jax.Array) -> jax.Array:
+def _put(of_layers: list[Any], numbers: Sequence[int], of_group: jax.Array) -> None:
+    for number, value in zip(numbers, of_group, strict=True):
+        of_layers[number] = value
+
+
+def _cells(values: jax.Array, is_valid: jax.Array) -> jax.Array:
     """The bin of each value, read off the exponent and the first bit after it.
 
     What is not finite has the cell behind the last, padding one outside of all.
@@ -107,14 +129,16 @@ def _cells(values: jax.Array, mask: jax.Array) -> jax.Array:
     size = jnp.clip((bits >> 22) - first + 1, 0, _PER_SIDE)
     cells = _PER_SIDE + jnp.where(values < 0, -size, size)
     cells = jnp.where(bits >= jnp.int32(0x7F800000), jnp.int32(_NOT_FINITE), cells)
-    return jnp.where(mask[:, None, None], cells, jnp.int32(NUM_BINS + 1))
+    return jnp.where(is_valid, cells, jnp.int32(NUM_BINS + 1))
 
 
-def covariance(values: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The mean, and the summed products of the deviations from it, for one position."""
-    _, num_positions, num_channels = values.shape
-    zero, is_valid = jnp.zeros((), values.dtype), mask[:, None, None]
-    num = mask.sum(dtype=jnp.uint32).astype(values.dtype) * num_positions
-    mean = jnp.where(is_valid, values, zero).sum((0, 1)) / jnp.maximum(num, jnp.ones_like(num))
-    rows = jnp.where(is_valid, values - mean[None, None], zero).reshape(-1, num_channels)
-    return mean, jnp.matmul(rows.T, rows, precision="highest") / num_positions
+def _covariance(values: jax.Array, is_valid: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Means `[layers, channels]`, and the products of the deviations from them."""
+    _, _, num_positions, num_channels = values.shape
+    zero = jnp.zeros((), values.dtype)
+    num = is_valid.sum(dtype=jnp.uint32).astype(values.dtype) * num_positions
+    mean = jnp.where(is_valid, values, zero).sum((1, 2)) / jnp.maximum(num, jnp.ones_like(num))
+    rows = jnp.where(is_valid, values - mean[:, None, None], zero)
+    rows = rows.reshape(len(values), -1, num_channels)
+    products = jnp.einsum("lnc,lnd->lcd", rows, rows, precision="highest")
+    return mean, products / num_positions

@@ -27,7 +27,7 @@ class Recorded(NamedTuple):
         deviation: their standard deviation (ddof 0).
         minimum: the least value.
         maximum: the largest value.
-        near_zero: the share of values with |a| < 3/64, at 16 positions of an example at most.
+        near_zero: the share of values with |a| < 3/64, at 9 positions of an example at most.
         dead: the share of channels that were never active in the batch.
         counts: `[steps, layers, bins]`, histograms over `edges`, of the same positions.
         edges: `[bins + 1]`.
@@ -300,7 +300,7 @@ def _row(
         jnp.sqrt(variance.mean() + mean.var()),
         minimum.min(),
         maximum.max(),
-        num_near_zero.mean() / len(part.seen),
+        num_near_zero.mean() / part.num_seen,
         _channels.is_dead(minimum, maximum, part.nonlinearity).astype(mean.dtype).mean(),
         counts,
     )

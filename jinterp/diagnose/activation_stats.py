@@ -132,8 +132,8 @@ def activation_stats(
     max a ≤ 0 and a rectifier makes its values or reads all of them, so that nothing of it gets
     through; near zero is another thing, and is counted on |a|. Which functions cut a layer's values
     is read off the traced program. Mean, deviation, extremes and dead units are of all positions;
-    histogram, near zero, saturation and effective rank are of 16 positions of each example at most,
-    evenly spaced in the flattened map, since they would cost as much as the model.
+    histogram, near zero, saturation and effective rank are of a grid over each example's map, of 9
+    positions at most, since they would cost as much as the model.
 
     Args:
         apply_fn: `apply_fn(params, x) -> logits`.
@@ -206,7 +206,7 @@ def _reducer() -> Reducer:
 def _stats(state: _channels.State) -> LayerStats:
     """Those of the only layer of a state."""
     (part,) = state.parts
-    num_seen = state.num * len(part.seen)  # of a channel
+    num_seen = state.num * part.num_seen  # of a channel
     saturates = _values.saturates(part.nonlinearity)
     finite = np.isfinite(state.mean) & np.isfinite(state.squares)
     channels = ChannelStats(

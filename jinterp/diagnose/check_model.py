@@ -19,7 +19,8 @@ from jinterp.diagnose._leaves import numbers_of_trained, trainable_flags
 from jinterp.diagnose._subject import Check, Subject, skipped
 from jinterp.evaluate.losses import cross_entropy
 
-_NUM_SAMPLED = 1024
+_NUM_SAMPLED, _LEAST_SAMPLED = 1024, 64
+_MOST_BYTES = 2**28  # of a sample with more, there are fewer examples, but not below these
 _MARKS = {"passed": "ok", "failed": "FAILED", "skipped": "-"}
 
 
@@ -96,6 +97,7 @@ def check_model(
     - finite numbers: parameters, inputs and outputs; the operation that made the first NaN.
     - dtypes: parameters of one precision, outputs of at least single precision.
     - examples alone: no example's output depends on the others of its batch.
+    - dead units, saturated units: fewer than half of a layer's, fewer than nine tenths.
     - gradient: it reaches every trained leaf, and neither vanishes nor explodes with depth.
     - trained and frozen: one step of `optimizer` moves what is trainable, and nothing else.
     - overfits a batch: 300 steps of Adam bring the loss of 32 examples below a tenth of ln C
@@ -104,11 +106,10 @@ def check_model(
     - labels: those given score better than a hundred shuffles of them, and than guessing.
     - classes: each with ten examples or more is predicted at least once.
     - input channels: of images and volumes each varies over the data and is read by the model.
-    - dead units, saturated units: fewer than half of a layer's, fewer than nine tenths.
 
-    `ds` is read several times, up to 1,024 examples of it, evenly spaced, are held. What needs
-    finite numbers or independent examples is skipped where there are none. The caller's parameters
-    stay as they are.
+    `ds` is read several times. Up to 1,024 examples of it, evenly spaced, are held with their
+    outputs: as many as take 256 MiB, but not less than 64. What needs finite numbers or independent
+    examples is skipped where there are none. The caller's parameters stay as they are.
 
     Args:
         apply_fn: `apply_fn(params, x) -> logits`.
@@ -146,10 +147,13 @@ def check_model(
     _functions.warn_if_made_anew("apply_fn", apply_fn)
     _functions.warn_if_made_anew("loss_fn", loss_fn)
     dataset = batches(ds)
-    x, targets = _sample(dataset)
-    outputs = _check.outputs_of(apply_fn, params, jax.tree.map(lambda leaf: leaf[:1], x))
+    x, targets = _sample(dataset, 1)
+    outputs = _check.outputs_of(apply_fn, params, x)
     if loss_fn is cross_entropy:
         _are_classes(outputs, targets)
+    held = jax.tree.leaves((x, targets, outputs))
+    num_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in held)
+    x, targets = _sample(dataset, max(_MOST_BYTES // num_bytes, _LEAST_SAMPLED))
     subject = Subject(
         apply_fn,
         params,
@@ -195,6 +199,8 @@ _CHECKS: dict[str, tuple[Callable[[Subject], Check], tuple[str, ...]]] = {
     _FINITE: (_model_checks.is_finite, ()),
     "dtypes": (_model_checks.are_dtypes_alike, ()),
     _ALONE: (_model_checks.are_examples_independent, (_FINITE,)),
+    "dead units": (_model_checks.has_live_units, (_FINITE, _ALONE)),
+    "saturated units": (_model_checks.is_not_saturated, (_FINITE, _ALONE)),
     "gradient": (_training_checks.flows_gradient, (_FINITE,)),
     "trained and frozen": (_training_checks.moves_leaves, (_FINITE,)),
     "overfits a batch": (_training_checks.can_overfit, (_FINITE,)),
@@ -202,20 +208,19 @@ _CHECKS: dict[str, tuple[Callable[[Subject], Check], tuple[str, ...]]] = {
     "labels": (_training_checks.knows_labels, (_FINITE, _ALONE)),
     "classes": (_model_checks.predicts_all_classes, (_FINITE, _ALONE)),
     "input channels": (_model_checks.uses_input_channels, (_FINITE,)),
-    "dead units": (_model_checks.has_live_units, (_FINITE, _ALONE)),
-    "saturated units": (_model_checks.is_not_saturated, (_FINITE, _ALONE)),
 }
 
 
-def _sample(ds: Batches) -> tuple[Any, np.ndarray]:
+def _sample(ds: Batches, num: int) -> tuple[Any, np.ndarray]:
     """Examples at equal steps, or the first ones of a stream; inputs preprocessed."""
+    num = min(num, _NUM_SAMPLED)
     if ds.num_examples is None:
-        batch = next(iter(batches(ds, _NUM_SAMPLED)))
+        batch = next(iter(batches(ds, num)))
         x, targets, mask = jax.device_get((batch.x, batch.targets, batch.mask))
         return jax.tree.map(lambda leaf: leaf[mask], x), targets[mask]
     if ds.num_examples == 0:
         raise ValueError("`ds` is empty; expected at least one example.")
-    rows = np.linspace(0, ds.num_examples - 1, min(_NUM_SAMPLED, ds.num_examples)).round()
+    rows = np.linspace(0, ds.num_examples - 1, min(num, ds.num_examples)).round()
     found = ds.examples(rows.astype(int))
     x, targets = jax.tree.map(lambda *leaves: np.stack(leaves), *map(tuple, found))
     if ds.preprocess:

@@ -1,6 +1,7 @@
 """Statistics of layers: NumPy over the collected activations, planted faults, bad input."""
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 import jinterp
 from jinterp.diagnose import activation_stats
+from jinterp.diagnose._values import some
 from tests import networks
 from tests.problems import count_compiles, linear
 
@@ -25,12 +27,6 @@ def data() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     x = (rng.normal(size=(NUM, 8, 12, 3)) + rng.normal(size=(NUM, 1, 1, 3))).astype(np.float32)
     return x, np.zeros(NUM, int)
-
-
-def positions(num: int) -> range:
-    """Those of an example that the costlier numbers are of."""
-    step = -(-num // 16)
-    return range(step // 2, num, step)
 
 
 def entropy_rank(rows: np.ndarray) -> float:
@@ -59,13 +55,25 @@ def test_equal_numpys_in_float64_by_any_batch_size(library: str, batch_size: int
         close(layer.channels.minimum, flat.min(0))
         close(layer.channels.maximum, flat.max(0))
         close([layer.minimum, layer.maximum], [flat.min(), flat.max()])
-        seen = channels[:, positions(channels.shape[1])].reshape(-1, values.shape[-1])
+        seen = networks.on_grid(layer.name, values).reshape(-1, values.shape[-1])
         close(layer.channels.near_zero, (np.abs(seen) < 3 / 64).mean(0), rtol=0)
         assert layer.near_zero == pytest.approx((np.abs(seen) < 3 / 64).mean())
         np.testing.assert_array_equal(layer.counts, np.histogram(seen, stats.edges)[0])
         assert layer.effective_rank == pytest.approx(entropy_rank(seen), rel=1e-4)
         assert layer.finite == 1
         assert layer.shape == found[layer.name].shape[1:]
+
+
+@given(shape=st.lists(st.integers(1, 300), max_size=3))
+@hypothesis_settings(max_examples=100)
+def test_a_grid_covers_every_axis(shape: list[int]) -> None:
+    grid = some(tuple(shape))
+    num = math.prod(map(len, grid))
+    assert 1 <= num <= 9
+    assert num == math.prod(shape) or math.prod(shape) > 9
+    for axis, size in zip(grid, shape, strict=True):
+        assert axis.step % 2 == 1
+        assert all(min(abs(each - seen) for seen in axis) < axis.step for each in range(size))
 
 
 def test_the_three_libraries_know_the_same_activation_functions() -> None:

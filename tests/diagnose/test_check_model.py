@@ -1,6 +1,7 @@
 """Planted faults are each found and named; healthy networks raise no alarm."""
 
 import functools
+import sys
 from typing import Any
 
 import jax
@@ -59,7 +60,7 @@ def test_a_trained_network_raises_no_alarm() -> None:
     checks = jinterp.check_model(*trained(), data(), optimizer=optimizer)
     assert failed(checks) == []
     skipped = [check.name for check in checks.checks if check.status == "skipped"]
-    assert skipped == ["loss at the start", "saturated units"]
+    assert skipped == ["saturated units", "loss at the start"]
     assert len(checks.checks) == 12
     assert "10 passed, 0 failed, 2 skipped" in str(checks)
 
@@ -306,6 +307,28 @@ def test_another_loss_and_a_stream() -> None:
     )
     assert checks["classes"].status == checks["loss at the start"].status == "skipped"
     assert checks["overfits a batch"].status == "passed"
+
+
+def test_few_large_examples_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their outputs count: 1,024 label maps of 512 × 512 in 20 classes would take 20 GB."""
+    held: list[int] = []
+    module = sys.modules["jinterp.diagnose.check_model"]
+
+    def subject(*args: Any) -> Any:
+        held.append(len(args[5]))
+        raise InterruptedError
+
+    monkeypatch.setattr(module, "Subject", subject)
+    for size, expected in ((8, 300), (512, 64), (128, 204)):
+        shape = (300, size, size)
+        ds = (np.broadcast_to(np.float32(0), shape), np.broadcast_to(np.int32(0), shape))
+        with pytest.raises(InterruptedError):
+            jinterp.check_model(to_maps, {}, ds)
+        assert held.pop() == expected
+
+
+def to_maps(params: Any, x: jax.Array) -> jax.Array:
+    return jnp.stack([x] * 18, axis=-1)
 
 
 def test_how_it_is_shown() -> None:
