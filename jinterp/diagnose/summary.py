@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 from flax import nnx
+from rich import box
 from rich.table import Table
 
 from jinterp import _check
@@ -63,7 +64,9 @@ class Summary(NamedTuple):
 
     def __rich__(self) -> Table:
         """The same for rich's console."""
-        table = Table(*_HEADER, caption="\n".join(self._remarks()) or None)
+        caption = "\n".join(self._remarks()) or None
+        table = Table(*_HEADER, caption=caption, box=box.SIMPLE_HEAD, show_edge=False)
+        table.pad_edge, table.padding = False, (0, 1, 0, 0)  # into 80 columns
         for column in table.columns[2:]:
             column.justify = "right"
         for layer in self.layers:
@@ -85,6 +88,7 @@ def summary(
     x: Inputs,
     *,
     trainable: Any = None,
+    **apply_kwargs: Any,
 ) -> Summary:
     """The layers of a model: output shapes, parameters, which are trained, and operations.
 
@@ -101,12 +105,13 @@ def summary(
         trainable: a pytree of bools like `params`, or a prefix of one, for what the optimizer
             changes; None takes what its library says: Linen's collection "params", `nnx.Param`s,
             and all arrays elsewhere.
+        **apply_kwargs: keywords for a Linen module's call, such as `train=False`.
 
     Returns:
         A `Summary`. Statistics such as those of BatchNorm are no parameters.
 
     Raises:
-        TypeError: the model was exported.
+        TypeError: the model was exported; keywords are given without a Linen module.
         ValueError: `trainable` is not built as `params` are.
 
     >>> import jax, jax.numpy as jnp
@@ -119,7 +124,7 @@ def summary(
     <BLANKLINE>
     total     (1, 3)          39         39             32     75  400 B
     """
-    model = _model(apply_fn, params)
+    model = _model(apply_fn, params, apply_kwargs)
     _check.is_model_function(model.apply_fn)
     outputs = _check.traced_outputs_of(*model, x)
     found = costs(*model, x)
@@ -153,9 +158,14 @@ def summary(
     return Summary(tuple(rows), total, tuple(unused))
 
 
-def _model(apply_fn: Any, params: Params) -> Model:
+def _model(apply_fn: Any, params: Params, apply_kwargs: dict[str, Any]) -> Model:
     if isinstance(apply_fn, nn.Module):
-        return from_linen(apply_fn, params)
+        return from_linen(apply_fn, params, **apply_kwargs)
+    if apply_kwargs:
+        raise TypeError(
+            f"summary got {', '.join(map(repr, apply_kwargs))}; expected such keywords with a "
+            "Linen module alone."
+        )
     if isinstance(apply_fn, nnx.Module):
         if params is not None:
             raise ValueError(

@@ -111,14 +111,29 @@ def test_shapes_are_enough_and_nothing_is_computed() -> None:
     assert found.total.multiply_adds == sum(MULTIPLY_ADDS.values())
 
 
+class Dropped(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        return nn.Dropout(0.5)(nn.Dense(3)(x), deterministic=not train)
+
+
+def test_keywords_for_the_modules_call() -> None:
+    module, x = Dropped(), jnp.ones((2, 4))
+    found = jinterp.summary(module, module.init(jax.random.key(0), x, False), x, train=False)
+    assert found.total.num_params == 15
+    with pytest.raises(TypeError, match="got 'train'; expected such keywords with a Linen module"):
+        jinterp.summary(*networks.cnn(), networks.IMAGES, train=False)
+
+
 def test_how_it_is_shown() -> None:
     found = jinterp.summary(*networks.cnn(), networks.IMAGES)
-    console = Console(width=100)
+    console = Console(width=80)
     with console.capture() as captured:
         console.print(found)
     text = captured.get()
-    assert "trainable" in text
-    assert "(4, 8, 12, 6)" in text
+    assert "multiply-adds" in text  # nothing is cut
+    (row,) = (line for line in text.splitlines() if line.startswith("conv1"))
+    assert row.split("  ")[1].strip() == "(4, 8, 12, 6)"
     assert f"{sum(PARAMS.values())}" in text
     assert found._repr_html_().count("<tr>") == 5
 
