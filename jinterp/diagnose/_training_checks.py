@@ -46,7 +46,7 @@ def flows_gradient(subject: Subject) -> Check:
 
 
 def moves_leaves(subject: Subject) -> Check:
-    """One step of the user's optimizer changes what is trained, and nothing that is frozen."""
+    """One step of the user's optimizer changes what is trained, not too much, and nothing else."""
     if subject.optimizer is None:
         return skipped("give `optimizer`, and `trainable` if leaves are frozen.")
     flow = gradient_flow(
@@ -71,6 +71,9 @@ def moves_leaves(subject: Subject) -> Check:
             "rate that begins at 0."
         )
         return failed(found, advice)
+    if large := flow_problems(flow.rows, flow.loss).get("large update"):
+        found, _, advice = large.partition(". ")
+        return failed(f"{found}.", advice)
     num_frozen = int((~subject.trainable).sum())
     return passed(f"one step moves {len(names) - num_frozen} leaves; {num_frozen} are frozen.")
 

@@ -99,7 +99,8 @@ def check_model(
     - examples alone: no example's output depends on the others of its batch.
     - dead units, saturated units: fewer than half of a layer's, fewer than nine tenths.
     - gradient: it reaches every trained leaf, and neither vanishes nor explodes with depth.
-    - trained and frozen: one step of `optimizer` moves what is trainable, and nothing else.
+    - trained and frozen: one step of `optimizer` moves what is trainable, by less than the weights'
+      norm, and nothing else.
     - overfits a batch: 300 steps of Adam bring the loss of 32 examples below a tenth of ln C
       (above the entropy of soft labels), or below half of what it was.
     - loss at the start: from half to one and a half times ln C.

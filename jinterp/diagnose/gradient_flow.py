@@ -27,8 +27,8 @@ class GradientFlow(NamedTuple):
         loss: its value.
         early_to_late: the gradient's root mean square in the first third of the weight matrices,
             divided by that in the last third; NaN where fewer than two have a gradient.
-        verdict: the worst found: "not finite", "exploding", "vanishing", "no gradient", "frozen",
-            or "healthy".
+        verdict: the worst found: "not finite", "exploding", "vanishing", "large update",
+            "no gradient", "frozen", or "healthy".
         problems: a sentence for each thing found, which names leaves and says what to do.
     """
 
@@ -66,7 +66,8 @@ def gradient_flow(
     the entries of their gradients that are not 0. It is called *vanishing* where the root mean
     square in their first third is below 1e-3 of that in the last third (medians), *exploding* where
     it is above 100 of it, or where the median of ‖g‖/‖θ‖ is above 30. In a network of ReLUs whose
-    weights are all too large only the last holds: such gradients are as large late as early.
+    weights are all too large only the last holds: such gradients are as large late as early. The
+    update is called *large* where the median of ‖u‖/‖θ‖ is above 1.
 
     Args:
         loss_fn: `loss_fn(params, batch) -> scalar`, such as `jinterp.mean_loss(apply_fn)`.

@@ -9,6 +9,7 @@ import numpy as np
 VANISHING = 1e-3
 EXPLODING = 100.0
 LARGE = 30.0
+LARGE_UPDATE = 1.0
 _MOST_NAMES = 4
 
 
@@ -115,6 +116,7 @@ def flow_problems(rows: Sequence[LeafGradient], loss: float) -> dict[str, str]:
             + _ADVICE["not finite"]
         )
     found |= _by_depth(_matrices(rows), early_to_late(rows))
+    found |= _of_updates(_matrices(rows))
     if of["no gradient"]:
         found["no gradient"] = (
             f"The gradient by {_listed(of['no gradient'])} is exactly 0. {_ADVICE['no gradient']}"
@@ -169,6 +171,16 @@ def _by_depth(matrices: Sequence[LeafGradient], depth: float) -> dict[str, str]:
             "sigmoid and tanh, residual connections, normalisation, or larger initial weights."
         }
     return {}
+
+
+def _of_updates(matrices: Sequence[LeafGradient]) -> dict[str, str]:
+    ratios = [row.update_ratio for row in matrices if row.update_ratio and row.weight_norm > 0]
+    if not ratios or (median := float(np.median(ratios))) <= LARGE_UPDATE:
+        return {}
+    return {
+        "large update": f"One step changes the weights by {median:.2g} times their norm (median "
+        f"over {_listed(matrices)}). Lower the learning rate, or warm it up."
+    }
 
 
 def _listed(rows: Sequence[LeafGradient]) -> str:

@@ -148,6 +148,13 @@ def test_a_leaf_that_the_optimizer_forgets() -> None:
     assert "one step leaves Dense_1/bias as it is" in checks["trained and frozen"].found
 
 
+def test_a_learning_rate_that_is_far_too_large() -> None:
+    checks = jinterp.check_model(*trained(), data(), optimizer=optax.adam(10.0))
+    assert failed(checks) == ["trained and frozen"]
+    assert checks["trained and frozen"].found.startswith("One step changes the weights by ")
+    assert checks["trained and frozen"].advice.startswith("Lower the learning rate")
+
+
 class WithBatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:

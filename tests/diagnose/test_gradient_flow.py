@@ -166,6 +166,17 @@ def test_a_chaotic_network_explodes_on_the_way_back() -> None:
     assert "explodes on its way back. In `0/0`, `1/0`" in flow.problems[0]
 
 
+@pytest.mark.parametrize(("rate", "verdict"), [(0.003, "healthy"), (1.0, "large update")])
+def test_a_learning_rate_that_replaces_the_weights(rate: float, verdict: str) -> None:
+    weights = weights_of(5, 2.0, scale=1)
+    with jax.numpy_dtype_promotion("standard"):  # optax's own
+        flow = jinterp.gradient_flow(RELU, weights, (ROWS, LABELS), optimizer=optax.adam(rate))
+    assert flow.verdict == verdict
+    assert [problem.partition(" by ")[0] for problem in flow.problems] == (
+        [] if verdict == "healthy" else ["One step changes the weights"]
+    )
+
+
 class Detached(nn.Module):
     @nn.compact
     def __call__(self, x: Any) -> Any:
