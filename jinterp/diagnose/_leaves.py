@@ -1,6 +1,6 @@
 """The leaves of `params` that a loss is differentiated by, their names, and the loss itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,7 +11,7 @@ from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
 from jinterp._functions import name_of, warn_if_made_anew
 from jinterp._trace import eval_shape
 from jinterp._types import BatchLossFn, Params
-from jinterp.model.layers import trained
+from jinterp.model.layers import are_variables, trained
 
 
 def numbers_of_trained(params: Params) -> list[int]:
@@ -73,7 +73,7 @@ def names_of_all(params: Params) -> list[str]:
     Those of a single array are "params".
     """
     paths = [path for path, _ in tree_flatten_with_path(params)[0]]
-    in_linen = isinstance(params, Mapping) and "params" in params
+    in_linen = are_variables(params)
     shown = [path[in_linen and path[0].key == "params" :] for path in paths]
     return [keystr(_without_value(path), simple=True, separator="/") or "params" for path in shown]
 

@@ -1,7 +1,6 @@
 """The numbers of a gradient and of an optimizer's update, in one compiled program."""
 
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,6 +11,7 @@ from jaxtyping import Array
 
 from jinterp._types import BatchLossFn, Params
 from jinterp.diagnose._leaves import trained_leaves, with_leaves
+from jinterp.model.layers import are_variables
 from jinterp.model.score import at_least_float32
 
 
@@ -103,18 +103,14 @@ def _updates(
     state = optimizer.init(part) if state is None else state
     update = optax.with_extra_args_support(optimizer).update
     updates, _ = update(gradient, state, optimized, value=loss)
-    return trained_leaves({"params": updates} if is_of_part and _in_linen(params) else updates)
+    return trained_leaves({"params": updates} if is_of_part and are_variables(params) else updates)
 
 
 def trained_part(params: Params) -> Params:
     """What optimizers are usually given."""
-    if _in_linen(params):
+    if are_variables(params):
         return params["params"]
     return nnx.filter_state(params, nnx.Param) if isinstance(params, nnx.State) else params
-
-
-def _in_linen(params: Params) -> bool:
-    return isinstance(params, Mapping) and "params" in params
 
 
 def _zeros(leaf: Any) -> Any:

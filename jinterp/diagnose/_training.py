@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -19,6 +19,7 @@ from jinterp.diagnose._leaves import (
     with_leaves,
 )
 from jinterp.diagnose._suggestions import smooth, stop
+from jinterp.model.layers import are_variables
 
 _STEPS_A_LOOK = 10  # a look waits for the device
 
@@ -129,7 +130,7 @@ def _as_in_training(params: Params, leaves: Sequence[Any]) -> Params:
     for number, leaf in zip(numbers_of_trained(params), leaves, strict=True):
         slots[number] = leaf
     tree = jax.tree.unflatten(jax.tree.structure(params), slots)
-    return tree["params"] if isinstance(params, Mapping) and "params" in params else tree
+    return tree["params"] if are_variables(params) else tree
 
 
 def _strong(leaf: Any) -> jax.Array:

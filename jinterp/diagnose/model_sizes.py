@@ -1,6 +1,5 @@
 """`model_sizes`: the memory that parameters, activations and the optimizer's state take."""
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +12,7 @@ from jinterp._text import html_table, text_table, with_prefix
 from jinterp._types import ApplyFn, Inputs, Params
 from jinterp.diagnose._measures import trained_part
 from jinterp.model.costs import costs, num_read
+from jinterp.model.layers import are_variables
 
 _HEADER = ("", "parameters", "activations", "optimizer")
 
@@ -112,7 +112,7 @@ def _state_bytes(
 ) -> tuple[dict[int, int], int]:
     """The bytes of the optimizer's state by leaf of `params`, and all of them."""
     state = jax.eval_shape(optimizer.init, trained_part(params)) if optimizer else ()
-    in_linen = isinstance(params, Mapping) and "params" in params
+    in_linen = are_variables(params)
     places = {
         path[in_linen:]: number
         for number, (path, _) in enumerate(tree_leaves_with_path(params))

@@ -95,10 +95,15 @@ def num_elements(pieces: Sequence[Piece]) -> int:
     )
 
 
+def are_variables(params: Params) -> bool:
+    """Whether these are Linen's, in collections of which "params" is one."""
+    return isinstance(params, Mapping) and "params" in params
+
+
 def trained(params: Params) -> list[bool]:
     """For each leaf whether it is trained, as far as its library says."""
     leaves = jax.tree_util.tree_flatten_with_path(params, is_leaf=_is_variable)[0]
-    in_linen = isinstance(params, Mapping) and "params" in params
+    in_linen = are_variables(params)
     found: list[bool] = []
     for path, leaf in leaves:
         if _is_variable(leaf):
