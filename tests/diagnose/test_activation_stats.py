@@ -170,6 +170,17 @@ def test_negative_outputs_that_no_rectifier_reads_are_alive() -> None:
     assert stats["negative"].maximum < 0
 
 
+def test_a_unit_that_reaches_0_and_no_more_is_dead() -> None:
+    def apply_fn(params: Any, x: Any) -> Any:
+        with jax.named_scope("before"):
+            x = x * params
+        return jax.nn.relu(x)
+
+    x = np.array([[0, 1], [1, 0]], np.float32)
+    stats = activation_stats(apply_fn, jnp.array([[-1.0, 1.0]]), (x, np.zeros(2, int)))
+    assert stats["before"].channels.dead.tolist() == [True, False]
+
+
 def test_what_has_no_batch_or_no_floats_is_left_out() -> None:
     def apply_fn(params: Any, x: Any) -> Any:
         with jax.named_scope("bias"):
