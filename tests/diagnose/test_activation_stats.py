@@ -170,6 +170,24 @@ def test_negative_outputs_that_no_rectifier_reads_are_alive() -> None:
     assert stats["negative"].maximum < 0
 
 
+@pytest.mark.parametrize("name", ["tanh", "sigmoid"])
+def test_what_a_function_flattens_counts_before_it_as_behind_it(name: str) -> None:
+    function = {"tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid}[name]
+
+    def apply_fn(params: Any, x: Any) -> Any:
+        with jax.named_scope("before"):
+            x = x * params
+        with jax.named_scope("behind"):
+            return function(x)
+
+    x = np.linspace(-8, 8, 41, dtype=np.float32)[:, None]
+    stats = activation_stats(apply_fn, jnp.ones((1, 1)), (x, np.zeros(41, int)))
+    slope = 1 - np.tanh(x if name == "tanh" else x / 2) ** 2  # of its largest
+    assert stats["before"].saturated == pytest.approx((slope < 0.05).mean())
+    assert stats["behind"].saturated == pytest.approx((slope < 0.05).mean())
+    assert stats["before"].activation_function == name
+
+
 def test_a_unit_that_reaches_0_and_no_more_is_dead() -> None:
     def apply_fn(params: Any, x: Any) -> Any:
         with jax.named_scope("before"):
