@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from jinterp._types import AnyArray, ApplyFn, Inputs, Params
 from jinterp.model.layers import doubled, layers
 from jinterp.model.nonlinearity import Nonlinearity
-from jinterp.model.score import at_least_float32
 from jinterp.model.tap import open_layers
 
 
@@ -26,7 +25,7 @@ class Reading:
     """The output of a layer for a batch.
 
     Attributes:
-        values: `[batch, positions, channels]`, float32 at least.
+        values: `[batch, positions, channels]`.
         name: of the layer.
         shape: of one example's output, as the layer has it.
         positions: the shape of the map that each channel is.
@@ -98,7 +97,7 @@ class Observed:
                 f"`channel_axis` is {self.channel_axis}; the layer {name!r} has the axes "
                 f"{values.shape}. Try -1."
             )
-        values = at_least_float32(jnp.moveaxis(values, self.channel_axis, -1))
+        values = jnp.moveaxis(values, self.channel_axis, -1)
         positions = values.shape[1:-1]
         flat = values.reshape(len(values), math.prod(positions), values.shape[-1])
         return Reading(flat, name, shape, positions, nonlinearity)

@@ -188,6 +188,60 @@ def test_what_a_function_flattens_counts_before_it_as_behind_it(name: str) -> No
     assert stats["before"].activation_function == name
 
 
+@jax.custom_jvp
+def shifted_relu(x: jax.Array) -> jax.Array:
+    return jnp.maximum(x, 0.0) - 0.5
+
+
+shifted_relu.defjvps(lambda tangent, primal, x: jnp.where(x > 0, tangent, jnp.zeros_like(x)))
+
+
+@pytest.mark.parametrize(
+    ("behind", "name"),
+    [
+        (jax.nn.relu, "relu"),
+        (jax.nn.relu6, "relu"),
+        (lambda x: jax.nn.relu(x.reshape(-1)), "relu"),
+        (lambda x: jnp.maximum(x, 1.0), None),
+        (lambda x: (x, jax.nn.relu(x)), None),
+        (lambda x: jax.nn.relu(x) + jnp.tanh(x), None),
+    ],
+    ids=["relu", "relu6", "reshaped", "max with 1", "returned", "two"],
+)
+def test_what_reads_a_layer_is_told(behind: Any, name: str | None) -> None:
+    def apply_fn(params: Any, x: Any) -> Any:
+        with jax.named_scope("layer"):
+            x = x * params
+        return jax.tree.map(lambda leaf: leaf.reshape(len(x), -1), behind(x))
+
+    ds = (np.ones((4, 2), np.float32), np.zeros(4, int))
+    stats = activation_stats(apply_fn, jnp.ones((1, 1)), ds)
+    assert stats["layer"].activation_function == name
+
+
+def test_a_rectifier_that_is_shifted_is_none() -> None:
+    def apply_fn(params: Any, x: Any) -> Any:
+        with jax.named_scope("layer"):
+            return shifted_relu(x * params)
+
+    ds = (np.full((4, 2), 0.25, np.float32), np.zeros(4, int))
+    stats = activation_stats(apply_fn, jnp.ones((1, 1)), ds)
+    assert stats["layer"].maximum == -0.25
+    assert stats["layer"].dead == 0
+
+
+def test_a_table_as_long_as_the_batch_is_left_out() -> None:
+    def apply_fn(params: Any, x: Any) -> Any:
+        with jax.named_scope("table"):
+            table = params * 2
+        with jax.named_scope("sum"):
+            return x + table.sum(0)[None]
+
+    ds = jinterp.batches((np.ones((8, 2), np.float32), np.zeros(8, int)), 4)
+    stats = activation_stats(apply_fn, jnp.ones((4, 2)), ds)
+    assert [layer.name for layer in stats.layers] == ["sum"]
+
+
 def test_a_unit_that_reaches_0_and_no_more_is_dead() -> None:
     def apply_fn(params: Any, x: Any) -> Any:
         with jax.named_scope("before"):

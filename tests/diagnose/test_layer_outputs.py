@@ -154,3 +154,27 @@ def test_dead_units_are_listed_by_layer() -> None:
         assert found["conv1"].num_units == 6
         healthy = {each.layer: each.units for each in detect_dead_units(*model, ds)}
         assert 2 not in healthy.get("conv1", np.zeros(0, int))
+
+
+def test_an_infinity_made_of_nan_has_no_origin_of_its_own() -> None:
+    def apply_fn(params: Any, x: Any) -> Any:
+        with jax.named_scope("root"):
+            x = jnp.sqrt(x - params)
+        with jax.named_scope("filled"):
+            return jnp.where(jnp.isnan(x), jnp.float32(jnp.inf), x)
+
+    found = layer_outputs(apply_fn, jnp.float32(2), jnp.array([[3.0, 1.0]]))
+    assert found.origins is not None
+    assert found.origins.nan is not None
+    assert found.origins.infinite is None
+    assert [(layer.minimum, layer.maximum) for layer in found.layers] == [(1, 1), (1, 1)]
+
+
+def test_the_line_is_a_librarys_where_the_user_wrote_none() -> None:
+    module, x = nn.Dense(2), jnp.zeros((1, 3))
+    variables = module.init(jax.random.key(0), x)
+    endless = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.inf), variables)
+    found = layer_outputs(*jinterp.from_linen(module, endless), x)
+    assert found.origins is not None
+    assert found.origins.nan is not None
+    assert "linear.py" in found.origins.nan.line
