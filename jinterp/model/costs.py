@@ -129,8 +129,6 @@ def _multiply_adds(eqn: Any) -> int:
     inside = [sum(map(_multiply_adds, jaxpr.eqns)) for jaxpr in jaxprs_in(eqn)]
     if name == "cond":
         return max(inside, default=0)
-    if name == "custom_jvp_call" or name.startswith("custom_vjp_call"):
-        return inside[0] if inside else 0
     return sum(inside) * (parameters["length"] if name == "scan" else 1)
 
 

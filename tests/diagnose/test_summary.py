@@ -241,3 +241,24 @@ def test_leaves_of_one_name_and_shape_are_told_apart() -> None:
     )
     found = jinterp.model_sizes(apply_fn, params, jnp.ones((1, 3)), optimizer=optimizer)
     assert [layer.optimizer for layer in found.layers] == [0, 72]
+
+
+@jax.custom_vjp
+def product(x: jax.Array, weights: jax.Array) -> jax.Array:
+    return x @ weights
+
+
+product.defvjp(
+    lambda x, weights: (x @ weights, (x, weights)),
+    lambda kept, tangent: (tangent @ kept[1].T, kept[0].T @ tangent),
+)
+
+
+def test_the_largest_branch_counts_and_no_derivative() -> None:
+    def apply_fn(params: Any, x: jax.Array) -> jax.Array:
+        x = product(x, params)
+        branches = (lambda x: x @ params, lambda x: x @ params @ params)
+        return jax.lax.cond(x.sum() > 0, *branches, x)
+
+    found = jinterp.summary(apply_fn, jnp.eye(3), jnp.ones((2, 3)))
+    assert found.total.multiply_adds == 3 * 2 * 3 * 3
