@@ -52,7 +52,7 @@ class Part(NamedTuple):
     @property
     def is_compared(self) -> bool:
         """Whether the covariance of its channels is kept."""
-        return self.num_channels <= _values.MOST_CHANNELS
+        return _values.is_compared(self.num_channels)
 
 
 Sum = Any

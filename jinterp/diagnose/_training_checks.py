@@ -36,8 +36,7 @@ def flows_gradient(subject: Subject) -> Check:
     rows = [row for row in flow.rows if meant[row.name] or row.verdict != "no gradient"]
     problems = list(flow_problems(rows, flow.loss).values())
     if problems:
-        found, _, advice = problems[0].partition(". ")
-        return failed(f"{found}.", advice)
+        return failed(*problems[0])
     depth = early_to_late(rows)
     compared = (
         "" if math.isnan(depth) else f"; early layers have {depth:.2g} times that of late ones"
@@ -72,8 +71,7 @@ def moves_leaves(subject: Subject) -> Check:
         )
         return failed(found, advice)
     if large := flow_problems(flow.rows, flow.loss).get("large update"):
-        found, _, advice = large.partition(". ")
-        return failed(f"{found}.", advice)
+        return failed(*large)
     num_frozen = int((~subject.trainable).sum())
     return passed(f"one step moves {len(names) - num_frozen} leaves; {num_frozen} are frozen.")
 

@@ -48,6 +48,11 @@ def some(positions: tuple[int, ...]) -> tuple[range, ...]:
         steps[longest] += 2
 
 
+def is_compared(num_channels: int) -> bool:
+    """Whether the covariance of a layer's channels is kept."""
+    return num_channels <= MOST_CHANNELS
+
+
 def saturates(nonlinearity: Nonlinearity | None) -> bool:
     """Whether it is flat on both sides."""
     return nonlinearity is not None and nonlinearity.name in ("tanh", "sigmoid")
@@ -106,7 +111,7 @@ def counted(layers: Sequence[jax.Array], mask: jax.Array) -> Counted:
         cells = cells.at[_cells(values, is_valid), own].add(jnp.uint32(1), mode="drop")
         is_near = (jnp.abs(values) < jnp.asarray(NEAR_ZERO, values.dtype)) & is_valid
         _put(near_zero, numbers, is_near.sum((1, 2), dtype=jnp.uint32))
-        if values.shape[-1] <= MOST_CHANNELS:
+        if is_compared(values.shape[-1]):
             of_group = _covariance(values, is_valid)
             _put(mean, numbers, of_group[0])
             _put(covariance, numbers, of_group[1])

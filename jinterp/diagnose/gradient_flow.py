@@ -109,7 +109,9 @@ def gradient_flow(
     ]
     problems = flow_problems(rows, float(loss))
     verdict = next(iter(problems), "healthy")
-    return GradientFlow(rows, float(loss), early_to_late(rows), verdict, [*problems.values()])
+    return GradientFlow(
+        rows, float(loss), early_to_late(rows), verdict, [*map(str, problems.values())]
+    )
 
 
 def _cells(row: LeafGradient) -> list[str]:

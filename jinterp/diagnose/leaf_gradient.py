@@ -105,26 +105,42 @@ def _matrices(rows: Sequence[LeafGradient]) -> list[LeafGradient]:
     ]
 
 
-def flow_problems(rows: Sequence[LeafGradient], loss: float) -> dict[str, str]:
-    """What is wrong, the worst first: the name of it, and a sentence that says what to do."""
+class Problem(NamedTuple):
+    """Something wrong.
+
+    Attributes:
+        found: what was seen, in a sentence.
+        advice: what to do.
+    """
+
+    found: str
+    advice: str
+
+    def __str__(self) -> str:
+        """Both."""
+        return f"{self.found} {self.advice}"
+
+
+def flow_problems(rows: Sequence[LeafGradient], loss: float) -> dict[str, Problem]:
+    """What is wrong, by its name, the worst first."""
     of = {each: [row for row in rows if row.verdict == each] for each in _ADVICE}
     found = {}
     if of["not finite"] or not math.isfinite(loss):
         where = f" by {_listed(of['not finite'])}" if of["not finite"] else ""
-        found["not finite"] = (
-            f"The loss is {loss:.4g} and the gradient or the update{where} is NaN or infinite. "
-            + _ADVICE["not finite"]
+        found["not finite"] = Problem(
+            f"The loss is {loss:.4g} and the gradient or the update{where} is NaN or infinite.",
+            _ADVICE["not finite"],
         )
     found |= _by_depth(_matrices(rows), early_to_late(rows))
     found |= _of_updates(_matrices(rows))
     if of["no gradient"]:
-        found["no gradient"] = (
-            f"The gradient by {_listed(of['no gradient'])} is exactly 0. {_ADVICE['no gradient']}"
+        found["no gradient"] = Problem(
+            f"The gradient by {_listed(of['no gradient'])} is exactly 0.", _ADVICE["no gradient"]
         )
     if of["frozen"]:
-        found["frozen"] = (
-            f"The optimizer leaves {_listed(of['frozen'])} as it is, though the gradient is not 0. "
-            + _ADVICE["frozen"]
+        found["frozen"] = Problem(
+            f"The optimizer leaves {_listed(of['frozen'])} as it is, though the gradient is not 0.",
+            _ADVICE["frozen"],
         )
     return found
 
@@ -146,7 +162,7 @@ _ADVICE = {
 }
 
 
-def _by_depth(matrices: Sequence[LeafGradient], depth: float) -> dict[str, str]:
+def _by_depth(matrices: Sequence[LeafGradient], depth: float) -> dict[str, Problem]:
     third = max(1, len(matrices) // 3)
     compared = (
         f"In {_listed(matrices[:third])} its root mean square is {depth:.2g} times that in "
@@ -156,30 +172,42 @@ def _by_depth(matrices: Sequence[LeafGradient], depth: float) -> dict[str, str]:
     relative = float(np.median(ratios)) if ratios else 0.0
     if depth > EXPLODING:
         return {
-            "exploding": f"The gradient explodes on its way back. {compared} Begin with smaller "
-            "weights, normalise between layers, add residual connections, or clip the gradient."
+            "exploding": Problem(
+                "The gradient explodes on its way back.",
+                f"{compared} Begin with smaller weights, normalise between layers, add residual "
+                "connections, or clip the gradient.",
+            )
         }
     if relative > LARGE:
         return {
-            "exploding": f"The gradient is {relative:.2g} times as large as the weights (median "
-            f"over {_listed(matrices)}). Scale inputs and targets to about 1, begin with smaller "
-            "weights, take the mean of the losses and not their sum, or clip the gradient."
+            "exploding": Problem(
+                f"The gradient is {relative:.2g} times as large as the weights (median over "
+                f"{_listed(matrices)}).",
+                "Scale inputs and targets to about 1, begin with smaller weights, take the mean of "
+                "the losses and not their sum, or clip the gradient.",
+            )
         }
     if depth < VANISHING:
         return {
-            "vanishing": f"The gradient vanishes on its way back. {compared} Use ReLU or GELU for "
-            "sigmoid and tanh, residual connections, normalisation, or larger initial weights."
+            "vanishing": Problem(
+                "The gradient vanishes on its way back.",
+                f"{compared} Use ReLU or GELU for sigmoid and tanh, residual connections, "
+                "normalisation, or larger initial weights.",
+            )
         }
     return {}
 
 
-def _of_updates(matrices: Sequence[LeafGradient]) -> dict[str, str]:
+def _of_updates(matrices: Sequence[LeafGradient]) -> dict[str, Problem]:
     ratios = [row.update_ratio for row in matrices if row.update_ratio and row.weight_norm > 0]
     if not ratios or (median := float(np.median(ratios))) <= LARGE_UPDATE:
         return {}
     return {
-        "large update": f"One step changes the weights by {median:.2g} times their norm (median "
-        f"over {_listed(matrices)}). Lower the learning rate, or warm it up."
+        "large update": Problem(
+            f"One step changes the weights by {median:.2g} times their norm (median over "
+            f"{_listed(matrices)}).",
+            "Lower the learning rate, or warm it up.",
+        )
     }
 
 
