@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.extend.core as jex
 import numpy as np
 
 from jinterp._types import ApplyFn, Inputs, Params
 from jinterp.model.layers import Place, names, num_elements, places
 from jinterp.model.opened import HoldsLayers
-from jinterp.model.program import Atom, Piece, Program, Step, flatten, jaxprs_in, variables
+from jinterp.model.program import Atom, Piece, Program, Step, flatten, jaxprs_in, part, variables
 
 
 class Cost(NamedTuple):
@@ -106,10 +105,8 @@ def _analysis(program: Program, steps: Sequence[Step], outputs: Sequence[Atom]) 
     read = dict.fromkeys(v for step in steps for v in variables(step.eqn.invars))
     inputs = [v for v in read if v not in made]
     equations = [step.eqn for step in steps]
-    effects = frozenset().union(*(equation.effects for equation in equations))
-    jaxpr = jex.Jaxpr([], inputs, list(outputs), equations, effects, program.debug_info)
     shapes = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in inputs]
-    lowered = jax.jit(jex.jaxpr_as_fun(jex.ClosedJaxpr(jaxpr, []))).lower(*shapes)
+    lowered = jax.jit(part(program, inputs, list(outputs), equations)).lower(*shapes)
     analysis: Any = lowered.cost_analysis()
     return analysis if isinstance(analysis, dict) else {}
 

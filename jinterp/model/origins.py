@@ -1,20 +1,24 @@
 """Where the first NaN and the first infinity of a forward pass are made."""
 
 import functools
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend import source_info_util
 
 from jinterp._types import ApplyFn, Inputs, Params
 from jinterp.model.layers import names
-from jinterp.model.program import Atom, Program, Step, assembled, flatten, variables
-
-_HERE = str(Path(__file__).parents[1])
+from jinterp.model.program import (
+    Atom,
+    Program,
+    Step,
+    assembled,
+    flatten,
+    line_of,
+    variables,
+)
 
 
 class Origin(NamedTuple):
@@ -117,14 +121,5 @@ def _origin(program: Program, makes: Callable[[Step], bool]) -> Origin | None:
         if makes(step):
             eqn = step.eqn
             layer = names(program).get(step.scopes, "")
-            return Origin(layer, eqn.primitive.name, _line(eqn.source_info))
+            return Origin(layer, eqn.primitive.name, line_of(eqn))
     return None
-
-
-def _line(source_info: Any) -> str:
-    """The innermost line that is of no installed package."""
-    frames: Sequence[Any] = source_info.traceback.frames if source_info.traceback else ()
-    for frame in frames:
-        if "site-packages" not in frame.file_name and not frame.file_name.startswith(_HERE):
-            return f"line {frame.line_num} of {frame.file_name}"
-    return source_info_util.summarize(source_info)

@@ -8,15 +8,19 @@ two calls of one module are told apart by identity.
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
+from jax.extend import source_info_util
 
 _CALLS = {"jit", "pjit", "closed_call", "core_call", "eval_jaxpr"}
 _REMATERIALISED = {"checkpoint", "remat", "remat2"}
+_WITH_DERIVATIVES = {"custom_jvp_call", "custom_vjp_call"}
+_PACKAGE = str(Path(__file__).parents[1])
 
 Atom = Any
 """A variable or a literal of a jaxpr."""
@@ -81,7 +85,13 @@ class Program:
     debug_info: Any
 
 
-def flatten(jaxpr: jex.ClosedJaxpr, num_params: int, wanted: Sequence[Scopes] | None) -> Program:
+def flatten(
+    jaxpr: jex.ClosedJaxpr,
+    num_params: int,
+    wanted: Sequence[Scopes] | None,
+    *,
+    to_primitives: bool = False,
+) -> Program:
     """The flat program of a traced model.
 
     Args:
@@ -89,13 +99,16 @@ def flatten(jaxpr: jex.ClosedJaxpr, num_params: int, wanted: Sequence[Scopes] | 
         num_params: how many of its inputs are leaves of `params`.
         wanted: layers that must be reached: what holds them is taken apart, also a rematerialised
             call (whose saving of memory is lost) and a scan (step by step). None reaches all.
+        to_primitives: take apart every such call and scan, and functions with derivatives of their
+            own, which are lost.
     """
     debug_info = jaxpr.jaxpr.debug_info._replace(arg_names=None, result_paths=None)
     program = Program([], [], {}, [], {}, {}, False, debug_info)
     program.inputs = [jex.Var(variable.aval) for variable in jaxpr.jaxpr.invars]
     for number, variable in enumerate(program.inputs[:num_params]):
         program.params[variable] = Piece((number,), math.prod(variable.aval.shape))
-    program.outputs = _Builder(program, wanted).inline(jaxpr, program.inputs, (), ())
+    builder = _Builder(program, wanted, to_primitives)
+    program.outputs = builder.inline(jaxpr, program.inputs, (), ())
     program.steps = _alive(program)
     return program
 
@@ -104,15 +117,32 @@ def assembled(
     program: Program, inputs: Sequence[Atom], outputs: Sequence[Atom], equations: Sequence[Any]
 ) -> Callable[..., list[Any]]:
     """A function of the leaves of (params, x) and further inputs, made of these equations."""
-    jaxpr = jex.Jaxpr(
-        list(program.constants),
-        [*program.inputs, *inputs],
-        outputs,
-        equations,
-        frozenset().union(*(equation.effects for equation in equations)),
-        program.debug_info,
-    )
-    return jex.jaxpr_as_fun(jex.ClosedJaxpr(jaxpr, list(program.constants.values())))
+    return part(program, [*program.inputs, *inputs], outputs, equations, program.constants)
+
+
+def part(
+    program: Program,
+    inputs: Sequence[Atom],
+    outputs: Sequence[Atom],
+    equations: Sequence[Any],
+    constants: Mapping[Atom, Any] | None = None,
+) -> Callable[..., list[Any]]:
+    """A function of the values of some variables, made of some equations."""
+    constants = constants or {}
+    effects = frozenset().union(*(equation.effects for equation in equations))
+    debug_info = program.debug_info
+    jaxpr = jex.Jaxpr(list(constants), inputs, outputs, equations, effects, debug_info)
+    return jex.jaxpr_as_fun(jex.ClosedJaxpr(jaxpr, list(constants.values())))
+
+
+def line_of(eqn: Any) -> str:
+    """The innermost line of an equation that is of no installed package."""
+    traceback = eqn.source_info.traceback
+    frames: Sequence[Any] = traceback.frames if traceback else ()
+    for frame in frames:
+        if "site-packages" not in frame.file_name and not frame.file_name.startswith(_PACKAGE):
+            return f"line {frame.line_num} of {frame.file_name}"
+    return source_info_util.summarize(eqn.source_info)
 
 
 def _alive(program: Program) -> list[Step]:
@@ -133,8 +163,8 @@ def variables(atoms: Sequence[Atom]) -> list[Atom]:
 class _Builder:
     """Copies equations into one list, each under new variables."""
 
-    def __init__(self, program: Program, wanted: Sequence[Scopes] | None):
-        self.program, self.wanted = program, wanted
+    def __init__(self, program: Program, wanted: Sequence[Scopes] | None, to_primitives: bool):
+        self.program, self.wanted, self.to_primitives = program, wanted, to_primitives
 
     def inline(
         self, jaxpr: Any, arguments: Sequence[Atom], scopes: Scopes, call: tuple[int, ...]
@@ -160,7 +190,7 @@ class _Builder:
         self, eqn: Any, arguments: list[Atom], scopes: Scopes, call: tuple[int, ...]
     ) -> list[Atom]:
         name = eqn.primitive.name
-        if name in _CALLS:
+        if name in _CALLS or (self.to_primitives and name in _WITH_DERIVATIVES):
             return self.inline(_body(eqn), arguments, scopes, call)
         if name in _REMATERIALISED and self.must_open(eqn, scopes, call):
             return self.inline(_body(eqn), arguments, scopes, call)
@@ -183,6 +213,8 @@ class _Builder:
 
     def must_open(self, eqn: Any, scopes: Scopes, call: tuple[int, ...]) -> bool:
         """Whether a layer wanted begins inside."""
+        if self.to_primitives:
+            return True
         if self.wanted is None:
             return bool(_names_inside(eqn))
         is_scan = eqn.primitive.name == "scan"
