@@ -66,6 +66,15 @@ from jinterp.attribution import idgi as idgi
 from jinterp.attribution import blur_integrated_gradients as blur_integrated_gradients
 from jinterp.attribution import guided_integrated_gradients as guided_integrated_gradients
 
+# by rules that go back through the operations of the model,
+from jinterp import rules as rules
+from jinterp.attribution import lrp as lrp
+from jinterp.attribution import deep_lift as deep_lift
+from jinterp.attribution import deep_lift_shap as deep_lift_shap
+from jinterp.attribution import guided_backprop as guided_backprop
+from jinterp.attribution import guided_grad_cam as guided_grad_cam
+from jinterp.attribution import deconvolution as deconvolution
+
 # at a layer,
 from jinterp.attribution import grad_cam as grad_cam
 from jinterp.attribution import grad_cam_plus_plus as grad_cam_plus_plus

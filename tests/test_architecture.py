@@ -25,6 +25,7 @@ ROOMS = (
     "_region",
     "_question",
     "evaluate",
+    "rules",
     "attribution",
     "tabular",
     "diagnose",

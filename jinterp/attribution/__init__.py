@@ -17,6 +17,9 @@ from jinterp.attribution.blur_integrated_gradients import (
 )
 from jinterp.attribution.completeness_gap import completeness_gap as completeness_gap
 from jinterp.attribution.conductance import conductance as conductance
+from jinterp.attribution.deconvolution import deconvolution as deconvolution
+from jinterp.attribution.deep_lift import deep_lift as deep_lift
+from jinterp.attribution.deep_lift_shap import deep_lift_shap as deep_lift_shap
 from jinterp.attribution.each_class import each_class as each_class
 from jinterp.attribution.eigen_cam import eigen_cam as eigen_cam
 from jinterp.attribution.expected_gradients import expected_gradients as expected_gradients
@@ -24,6 +27,8 @@ from jinterp.attribution.explain_dataset import explain_dataset as explain_datas
 from jinterp.attribution.grad_cam import grad_cam as grad_cam
 from jinterp.attribution.grad_cam_plus_plus import grad_cam_plus_plus as grad_cam_plus_plus
 from jinterp.attribution.gradient import gradient as gradient
+from jinterp.attribution.guided_backprop import guided_backprop as guided_backprop
+from jinterp.attribution.guided_grad_cam import guided_grad_cam as guided_grad_cam
 from jinterp.attribution.guided_integrated_gradients import (
     guided_integrated_gradients as guided_integrated_gradients,
 )
@@ -33,6 +38,7 @@ from jinterp.attribution.input_x_gradient import input_x_gradient as input_x_gra
 from jinterp.attribution.integrated_gradients import integrated_gradients as integrated_gradients
 from jinterp.attribution.internal_influence import internal_influence as internal_influence
 from jinterp.attribution.layer_cam import layer_cam as layer_cam
+from jinterp.attribution.lrp import lrp as lrp
 from jinterp.attribution.normalize import normalize as normalize
 from jinterp.attribution.read_explanations import Explanations as Explanations
 from jinterp.attribution.read_explanations import read_explanations as read_explanations

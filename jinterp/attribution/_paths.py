@@ -78,6 +78,18 @@ def _leaf_like(baseline: Any, leaf: Any) -> Any:
     return jnp.zeros_like(leaf) + baseline.reshape((1,) * missing + baseline.shape)
 
 
+def matching(baselines: Inputs, x: Inputs) -> Inputs:
+    """Examples of the data in the dtypes of the inputs, or a named error."""
+    baselines = jax.tree.map(jnp.asarray, baselines)
+    found, expected = (jax.tree.map(lambda leaf: leaf.shape[1:], each) for each in (baselines, x))
+    if found != expected or _check.num_examples(baselines, "baselines") < 1:
+        raise ValueError(
+            f"`baselines` hold examples of shape {found}; expected {expected}, those of `x`. "
+            "Use baselines[None] for one."
+        )
+    return jax.tree.map(lambda b, a: b.astype(a.dtype), baselines, x)
+
+
 def between(baseline: Inputs, x: Inputs, position: Any) -> Inputs:
     """The input a share `position` of the way: b + α(x − b)."""
     return jax.tree.map(lambda b, a: b + position.astype(a.dtype) * (a - b), baseline, x)

@@ -16,7 +16,7 @@ from jinterp._question import (
     with_predictions,
 )
 from jinterp._types import ApplyFn, Inputs, Params, Score, Target
-from jinterp.attribution._paths import between, scaled_difference
+from jinterp.attribution._paths import between, matching, scaled_difference
 from jinterp.model import logit
 
 
@@ -70,21 +70,10 @@ def expected_gradients(
     _check.at_least_one("num_samples", num_samples, 100)
     _check.is_key(key)
     question = with_predictions(ask(apply_fn, params, x, target, score))
-    drawn = _drawn(_matching(baselines, question.x), key, num_samples)
+    drawn = _drawn(matching(baselines, question.x), key, num_samples)
     values = as_inputs(answer(_at, question, num_samples, points=drawn), question.x)
     report_blank(values, "expected_gradients", "the score does not change along the paths.")
     return values
-
-
-def _matching(baselines: Inputs, x: Inputs) -> Inputs:
-    baselines = jax.tree.map(jnp.asarray, baselines)
-    found, expected = (jax.tree.map(lambda leaf: leaf.shape[1:], each) for each in (baselines, x))
-    if found != expected or _check.num_examples(baselines, "baselines") < 1:
-        raise ValueError(
-            f"`baselines` hold examples of shape {found}; expected {expected}, those of `x`. "
-            "Use baselines[None] for one."
-        )
-    return jax.tree.map(lambda b, a: b.astype(a.dtype), baselines, x)
 
 
 def _drawn(baselines: Inputs, key: jax.Array, num_samples: int) -> tuple[Inputs, jax.Array]:

@@ -121,5 +121,5 @@ def _origin(program: Program, makes: Callable[[Step], bool]) -> Origin | None:
         if makes(step):
             eqn = step.eqn
             layer = names(program).get(step.scopes, "")
-            return Origin(layer, eqn.primitive.name, line_of(eqn))
+            return Origin(layer, eqn.primitive.name, line_of(step))
     return None

@@ -19,7 +19,7 @@ from jax.extend import source_info_util
 
 _CALLS = {"jit", "pjit", "closed_call", "core_call", "eval_jaxpr"}
 _REMATERIALISED = {"checkpoint", "remat", "remat2"}
-_WITH_DERIVATIVES = {"custom_jvp_call", "custom_vjp_call"}
+_WITH_RULES = {"custom_jvp_call", "custom_vjp_call", "custom_vmap_call"}
 _PACKAGE = str(Path(__file__).parents[1])
 
 Atom = Any
@@ -54,10 +54,17 @@ class Piece(NamedTuple):
 
 
 class Step(NamedTuple):
-    """An equation of the flat program, in the program's own variables."""
+    """An equation of the flat program, in the program's own variables.
+
+    Attributes:
+        eqn: the equation.
+        scopes: it was made in.
+        call: the equation in the user's code that made it, itself or the call of a library.
+    """
 
     eqn: jex.JaxprEqn
     scopes: Scopes
+    call: jex.JaxprEqn
 
 
 @dataclasses.dataclass
@@ -99,8 +106,8 @@ def flatten(
         num_params: how many of its inputs are leaves of `params`.
         wanted: layers that must be reached: what holds them is taken apart, also a rematerialised
             call (whose saving of memory is lost) and a scan (step by step). None reaches all.
-        to_primitives: take apart every such call and scan, and functions with derivatives of their
-            own, which are lost.
+        to_primitives: take apart every such call and scan, and functions with derivatives or a vmap
+            of their own, which are lost.
     """
     debug_info = jaxpr.jaxpr.debug_info._replace(arg_names=None, result_paths=None)
     program = Program([], [], {}, [], {}, {}, False, debug_info)
@@ -135,14 +142,18 @@ def part(
     return jex.jaxpr_as_fun(jex.ClosedJaxpr(jaxpr, list(constants.values())))
 
 
-def line_of(eqn: Any) -> str:
-    """The innermost line of an equation that is of no installed package."""
-    traceback = eqn.source_info.traceback
+def line_of(step: Step) -> str:
+    """The innermost line that made an equation and is of no installed package."""
+    traceback = step.call.source_info.traceback
     frames: Sequence[Any] = traceback.frames if traceback else ()
     for frame in frames:
-        if "site-packages" not in frame.file_name and not frame.file_name.startswith(_PACKAGE):
+        if not _is_installed(frame.file_name):
             return f"line {frame.line_num} of {frame.file_name}"
-    return source_info_util.summarize(eqn.source_info)
+    return source_info_util.summarize(step.call.source_info)
+
+
+def _is_installed(file_name: str | None) -> bool:
+    return file_name is None or "site-packages" in file_name or file_name.startswith(_PACKAGE)
 
 
 def _alive(program: Program) -> list[Step]:
@@ -167,9 +178,18 @@ class _Builder:
         self.program, self.wanted, self.to_primitives = program, wanted, to_primitives
 
     def inline(
-        self, jaxpr: Any, arguments: Sequence[Atom], scopes: Scopes, call: tuple[int, ...]
+        self,
+        jaxpr: Any,
+        arguments: Sequence[Atom],
+        scopes: Scopes,
+        call: tuple[int, ...],
+        caller: Any = None,
     ) -> list[Atom]:
-        """Copy a jaxpr called within `scopes`; `call` tells this call from others."""
+        """Copy a jaxpr called within `scopes`; `call` tells this call from others.
+
+        JAX keeps the jaxprs of a library's functions with the lines of whoever called them first;
+        `caller` is the equation that calls one here.
+        """
         jaxpr, constants = _opened(jaxpr)
         renamed: dict[Any, Atom] = dict(zip(jaxpr.invars, arguments, strict=True))
         for variable, value in zip(jaxpr.constvars, constants, strict=True):
@@ -182,24 +202,28 @@ class _Builder:
         for number, eqn in enumerate(jaxpr.eqns):
             inside = scopes + _scopes_of(eqn, call)
             self.program.vmapped |= _is_vmapped(eqn)
-            results = self.equation(eqn, list(map(read, eqn.invars)), inside, (*call, number))
+            given, made_by = list(map(read, eqn.invars)), eqn if caller is None else caller
+            results = self.equation(eqn, given, inside, (*call, number), made_by)
             renamed.update(zip(eqn.outvars, results, strict=True))
         return list(map(read, jaxpr.outvars))
 
     def equation(
-        self, eqn: Any, arguments: list[Atom], scopes: Scopes, call: tuple[int, ...]
+        self, eqn: Any, arguments: list[Atom], scopes: Scopes, call: tuple[int, ...], made_by: Any
     ) -> list[Atom]:
         name = eqn.primitive.name
-        if name in _CALLS or (self.to_primitives and name in _WITH_DERIVATIVES):
-            return self.inline(_body(eqn), arguments, scopes, call)
+        is_of_library = made_by is not eqn or _is_of_library(eqn)
+        caller = made_by if is_of_library else None
+        if name in _CALLS or (self.to_primitives and name in _WITH_RULES):
+            return self.inline(_body(eqn), arguments, scopes, call, caller)
         if name in _REMATERIALISED and self.must_open(eqn, scopes, call):
-            return self.inline(_body(eqn), arguments, scopes, call)
+            return self.inline(_body(eqn), arguments, scopes, call, caller)
         if name == "scan" and eqn.params["length"] and self.must_open(eqn, scopes, call):
-            return self.scan(eqn, arguments, scopes, call)
+            return self.scan(eqn, arguments, scopes, call, caller)
         names = tuple(scope.name for scope in scopes)
         self.program.hidden |= {(*names, *inner): name for inner in _names_inside(eqn)}
         outputs = [jex.Var(variable.aval) for variable in eqn.outvars]
-        self.program.steps.append(Step(eqn.replace(invars=arguments, outvars=outputs), scopes))
+        copied = eqn.replace(invars=arguments, outvars=outputs)
+        self.program.steps.append(Step(copied, scopes, made_by))
         self.recast(arguments, outputs)
         return outputs
 
@@ -233,7 +257,7 @@ class _Builder:
         return False
 
     def scan(
-        self, eqn: Any, arguments: list[Atom], scopes: Scopes, call: tuple[int, ...]
+        self, eqn: Any, arguments: list[Atom], scopes: Scopes, call: tuple[int, ...], caller: Any
     ) -> list[Atom]:
         """A scan step by step, each a call of its own."""
         num_consts, num_carry = _scan_sizes(eqn)
@@ -244,7 +268,8 @@ class _Builder:
         order = reversed(range(length)) if eqn.params["reverse"] else range(length)
         for number in order:
             slices = [self.slice(each, number, scopes, (*call, number)) for each in scanned]
-            results = self.inline(body, [*constants, *carry, *slices], scopes, (*call, number))
+            given = [*constants, *carry, *slices]
+            results = self.inline(body, given, scopes, (*call, number), caller)
             carry, rows[number] = results[:num_carry], results[num_carry:]
         stacked = [
             self.emit(lambda *parts: jnp.stack(parts), column, scopes, call)
@@ -301,7 +326,13 @@ def _scan_sizes(eqn: Any) -> tuple[int, int]:
 
 
 def _body(eqn: Any) -> Any:
-    return eqn.params["jaxpr"] if "jaxpr" in eqn.params else eqn.params["call_jaxpr"]
+    return next(eqn.params[name] for name in ("jaxpr", "call_jaxpr", "call") if name in eqn.params)
+
+
+def _is_of_library(eqn: Any) -> bool:
+    """Whether an equation calls a function of an installed package, or one without a place."""
+    bodies = list(jaxprs_in(eqn))
+    return bool(bodies) and _is_installed(bodies[0].debug_info.func_filename)
 
 
 def body_of(eqn: Any) -> jex.Jaxpr:

@@ -57,6 +57,8 @@ REQUIRED: Mapping[str, Callable[[Any], Any]] = {
 }
 CHEAP = {"num_steps": 4, "num_samples": 4, "max_steps": 21}
 
+AT_BOTH = {"guided_grad_cam"}  # has a layer, and values of the inputs
+
 
 class Case(NamedTuple):
     """An explainer, ready to be called: with what it requires, and cheap."""
@@ -118,7 +120,8 @@ def discovered(namespace: Mapping[str, Any]) -> Iterator[Case]:
         if not name.startswith("_") and inspect.isfunction(value):
             parameters = list(inspect.signature(value).parameters)
             if parameters[: len(EXPLAINER)] == EXPLAINER:
-                case = Case(name, value, not {"layer", "token"} & set(parameters))
+                is_of_inputs = name in AT_BOTH or not {"layer", "token"} & set(parameters)
+                case = Case(name, value, is_of_inputs)
                 case.keywords(X)  # fails for what is not known
                 yield case
 

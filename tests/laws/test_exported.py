@@ -21,7 +21,17 @@ def exported(apply_fn: Any, batch_size: int | None = None) -> Any:
     return jinterp.from_exported(blob, PARAMS).apply_fn
 
 
-@every([*CASES, EACH_CLASS])
+NEEDS_OPERATIONS = {"lrp", "deep_lift", "deep_lift_shap"}
+NEEDS_OPERATIONS |= {"guided_backprop", "deconvolution", "guided_grad_cam"}
+
+
+@every([case for case in CASES if case.name in NEEDS_OPERATIONS])
+def test_rules_on_operations_that_nobody_sees_are_refused(case: Case) -> None:
+    with pytest.raises(NotImplementedError, match="is an exported model, whose operations"):
+        case(apply_fn=exported(case.apply_fn))
+
+
+@every([case for case in [*CASES, EACH_CLASS] if case.name not in NEEDS_OPERATIONS])
 def test_values(case: Case) -> None:
     assert_close(case(apply_fn=exported(case.apply_fn)), case())
 

@@ -75,6 +75,12 @@ CLOSED_FORMS = {
     "adaptive_integrated_gradients": W * X,
     "guided_integrated_gradients": W * X,
     "expected_gradients": W * (X - 0.5),  # of black and white
+    "lrp": W * X,
+    "deep_lift": W * X,
+    "deep_lift_shap": W * (X - 0.5),  # of black and white
+    "guided_backprop": W_X,  # there is no ReLU
+    "deconvolution": W_X,
+    "guided_grad_cam": W_X * positive((A * B).sum(-1))[..., None],
     "idgi": W_X**2 / (W_X**2).sum((1, 2, 3), keepdims=True) * SCORES[:, None, None, None],
     "blur_integrated_gradients": W * (X - BLURRED),
     "grad_cam": positive((A * B).sum(-1)),

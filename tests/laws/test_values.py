@@ -24,6 +24,7 @@ from tests.laws.explainers import (
 SPREADS = {
     "grad_cam": "its weights are means over space",
     "grad_cam_plus_plus": "its weights are sums over space",
+    "guided_grad_cam": "its map is that of Grad-CAM",
     "xgrad_cam": "its weights are sums over space",
     "eigen_cam": "it sees no score",
     "score_cam": "its weights count for every place",
@@ -46,10 +47,11 @@ def test_what_the_model_ignores_gets_nothing(case: Case) -> None:
     assert (values[:, :, :2] != 0).any()
 
 
-UNSCALED = {
-    "ablation_cam": "it divides by the score",
-    "eigen_cam": "it sees no score",
-    "attention_rollout": "it sees no score",
+POWERS = {
+    "ablation_cam": 0,  # it divides by the score
+    "eigen_cam": 0,  # it sees no score
+    "attention_rollout": 0,
+    "guided_grad_cam": 2,  # it is a product of two
 }
 OTHERWISE = {
     "score_cam": "its weights are a softmax of the scores",
@@ -69,7 +71,7 @@ class Tripled:
 
 @every([case for case in CASES if case.name not in OTHERWISE])
 def test_scaled_logits_scale_the_values(case: Case) -> None:
-    by = 1 if case.name in UNSCALED else 3
+    by = 3 ** POWERS.get(case.name, 1)
     values = case(apply_fn=Tripled(case.apply_fn))
     assert_close(values, by * np.asarray(case(), np.float64))
 

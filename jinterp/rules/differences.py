@@ -1,0 +1,97 @@
+"""DeepLIFT: multipliers Δresult / Δvalue between two inputs, for every operation of a program."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jinterp.rules._reading import Node
+from jinterp.rules.graph import Graph, Rule, Values, no_rule, pulled
+
+
+def difference_rule(graph: Graph, values: Values, reference: Values) -> Rule:
+    """The rule for every node: Σ multiplier · Δvalue is the same before and behind it.
+
+    Args:
+        graph: of the program.
+        values: of the inputs.
+        reference: of the baseline.
+    """
+    return functools.partial(_through, graph, values, reference)
+
+
+def _through(
+    graph: Graph, values: Values, reference: Values, node: Node, given: list[Any]
+) -> Sequence[Any]:
+    if node.kind == "unknown":
+        raise no_rule(node, "deep_lift")
+    if node.kind == "detached":
+        return given  # it is constant for gradients only
+    if node.kind in ("linear", "movement", "product"):
+        return pulled(graph, node, values, given)
+    if node.kind == "curve":
+        return [given[0] * _slope(graph, node, values, reference)]
+    if node.kind == "maximum":
+        return _of_maximum(graph, node, values, reference, given[0])
+    return _of_factors(graph, node, values, reference, given[0])
+
+
+def _slope(graph: Graph, node: Node, values: Values, reference: Values) -> Array:
+    """Δf / Δv, and the derivative where Δv is nothing but rounding."""
+    (source,), (result,) = node.inputs, node.outputs
+    at, start = values[source], reference[source]
+    difference = at - start
+    is_same = jnp.abs(difference) <= _rounding(at, start)
+    (slope,) = pulled(graph, node, values, [jnp.ones_like(values[result])])
+    change = values[result] - reference[result]
+    return jnp.where(is_same, slope, change / jnp.where(is_same, jnp.ones_like(at), difference))
+
+
+def _rounding(a: Array, b: Array) -> Array:
+    """What two values that are equal may differ by."""
+    dtype = jnp.finfo(a.dtype)
+    least = jnp.asarray(dtype.tiny, a.dtype)
+    return jnp.asarray(4 * dtype.eps, a.dtype) * jnp.maximum(jnp.abs(a), jnp.abs(b)) + least
+
+
+def _of_maximum(
+    graph: Graph, node: Node, values: Values, reference: Values, given: Array
+) -> Sequence[Any]:
+    """What the largest value gains over that of the baseline goes to it, what it loses to that."""
+    (result,) = node.outputs
+    change = values[result] - reference[result]
+    gain, loss = given * jnp.maximum(change, 0), given * jnp.minimum(change, 0)
+    if "min" in node.name:
+        gain, loss = loss, gain
+    to_own = pulled(graph, node, values, [gain])
+    to_reference = pulled(graph, node, reference, [loss])
+    return [
+        _over(own + other, values[v] - reference[v])
+        for v, own, other in zip(node.inputs, to_own, to_reference, strict=True)
+    ]
+
+
+def _of_factors(
+    graph: Graph, node: Node, values: Values, reference: Values, given: Array
+) -> Sequence[Any]:
+    """Δ(a b) = Δa mean(b) + mean(a) Δb, and 1/b is a factor with Δ(1/b) = −Δb / (b b₀)."""
+    means = {v: (values[v] + reference[v]) / 2 for v in node.inputs}
+    if node.name != "div":
+        return pulled(graph, node, {**values, **means}, [given])
+    a, b = node.inputs
+    inverse, before = 1 / values[b], 1 / reference[b]
+
+    def change(of_a: Array, of_b: Array) -> Array:
+        return of_a * (inverse + before) / 2 - means[a] * of_b * inverse * before
+
+    return jax.linear_transpose(change, values[a], values[b])(given)
+
+
+def _over(contribution: Array, difference: Array) -> Array:
+    """A multiplier of what contributes; nothing where nothing changed."""
+    is_zero = difference == 0
+    zero, one = jnp.zeros((), contribution.dtype), jnp.ones((), difference.dtype)
+    return jnp.where(is_zero, zero, contribution / jnp.where(is_zero, one, difference))

@@ -1,0 +1,522 @@
+"""Rules on the operations of a traced model: relevance, DeepLIFT, and other ways through a ReLU."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+import jinterp
+from jinterp import rules
+from jinterp.rules.graph import Graph
+from tests.attribution.double import double
+from tests.attribution.test_oracles import GRID, close, convolution
+from tests.networks import IMAGES, ROWS, cnn, linen, mixer, mlp, vit
+
+pytestmark = pytest.mark.usefixtures("flax_x64")
+LRP_0 = rules.Epsilon(0)
+RNG = np.random.default_rng(0)
+
+
+def draw(*shape: int) -> np.ndarray:
+    return RNG.normal(size=shape)
+
+
+# --- ReLUs
+
+
+def test_guided_backprop_and_deconvolution() -> None:
+    guided = jinterp.guided_backprop(convolution, None, GRID, 0)
+    close(guided[0, ..., 0], [[0, 1, 1, 1], [1, 3, 3, 2], [1, 3, 3, 2], [1, 2, 2, 1]])
+    found = jinterp.deconvolution(convolution, None, GRID, 0)
+    close(found[0, ..., 0], [[2, 3, 3, 1], [3, 5, 5, 2], [3, 5, 5, 2], [1, 2, 2, 1]])
+
+
+def test_guided_grad_cam_is_the_product() -> None:
+    expected = jinterp.guided_backprop(convolution, None, GRID, 0)
+    maps = jinterp.upsample(jinterp.grad_cam(convolution, None, GRID, 0, layer="relu"), GRID)
+    found = jinterp.guided_grad_cam(convolution, None, GRID, 0, layer="relu")
+    close(found, expected * maps[..., None])
+
+
+def channels_first(params: None, x: jax.Array) -> jax.Array:
+    with jax.named_scope("conv"):
+        kernel = jnp.ones((2, 1, 3, 3), x.dtype)
+        x = nn.relu(jax.lax.conv(x, kernel, (1, 1), "VALID") - 50)
+    return x.sum((2, 3))
+
+
+def test_guided_grad_cam_with_channels_first_and_several_targets() -> None:
+    targets = np.array([[0, 1]])
+    x = GRID.reshape(1, 1, 4, 4)
+    maps = jinterp.grad_cam(channels_first, None, x, targets, channel_axis=1)
+    found = jinterp.guided_grad_cam(channels_first, None, x, targets, channel_axis=1)
+    guided = jinterp.guided_backprop(channels_first, None, x, targets)
+    large = jinterp.upsample(maps, x, channel_axis=1)
+    assert found.shape == (1, 2, 1, 4, 4)
+    close(found, guided * large[:, :, None])
+
+
+def test_a_model_without_a_relu_is_said_to_have_none() -> None:
+    def apply_fn(params: Any, x: jax.Array) -> jax.Array:
+        return jnp.tanh(x @ params)
+
+    w, x = draw(3, 2), draw(1, 3)
+    with pytest.warns(UserWarning, match="`deconvolution`: the model has no ReLU"):
+        found = jinterp.deconvolution(apply_fn, w, x, 0)
+    close(found, jinterp.gradient(apply_fn, w, x, 0))
+
+
+# --- relevance
+
+
+def two_layers(params: Any, x: jax.Array) -> jax.Array:
+    return jax.nn.relu(x @ params[0]) @ params[1]
+
+
+THREES = (np.full((3, 3), 2.0), np.full((3, 1), 3.0))
+WITH_NEGATIVE = (np.array([[-2.0, 2, 2], [2, 2, 2], [2, 2, 2]]), np.full((3, 1), 3.0))
+LAST_GAMMA = rules.Composite(rules.Gamma(0.25))
+
+
+def layered(params: Any, x: jax.Array) -> jax.Array:
+    with jax.named_scope("first"):
+        x = jax.nn.relu(x @ params[0])
+    with jax.named_scope("second"):
+        return x @ params[1]
+
+
+@pytest.mark.parametrize(
+    ("params", "given", "expected"),
+    [
+        (THREES, rules.Epsilon(), [18, 36, 54]),
+        (
+            WITH_NEGATIVE,
+            rules.Composite(layers=(("first", rules.Gamma(1)), ("second", rules.Gamma(0.25)))),
+            [28 / 3, 104 / 3, 52],
+        ),
+        (WITH_NEGATIVE, rules.AlphaBeta(1, 0), [12, 33.6, 50.4]),
+    ],
+)
+def test_relevance_of_a_perceptron(params: Any, given: Any, expected: list[float]) -> None:
+    x = jnp.array([[1.0, 2.0, 3.0]])
+    close(jinterp.lrp(layered, params, x, 0, rules=given), [expected], 1e-6)
+
+
+def shares(rule: Any, a: np.ndarray, w: np.ndarray, b: np.ndarray, relevance: np.ndarray) -> Any:
+    """One layer by the formulas, unit by unit."""
+    found = np.zeros_like(a)
+    for j in range(w.shape[1]):
+        z = a * w[:, j]
+        total = z.sum() + b[j]
+        up, down = np.maximum(z, 0), np.minimum(z, 0)
+        match rule:
+            case rules.Epsilon():
+                part = z / (total + rule.epsilon * (1 if total >= 0 else -1))
+            case rules.Gamma() if total >= 0:
+                part = z + rule.gamma * up
+                part = part / (total + rule.gamma * (up.sum() + max(b[j], 0)))
+            case rules.Gamma():
+                part = z + rule.gamma * down
+                part = part / (total + rule.gamma * (down.sum() + min(b[j], 0)))
+            case rules.AlphaBeta():
+                part = rule.alpha * share(up, max(b[j], 0))
+                part = part - rule.beta * share(down, min(b[j], 0))
+            case rules.ZBox():
+                part = z - rule.low * np.maximum(w[:, j], 0) - rule.high * np.minimum(w[:, j], 0)
+                part = part / part.sum()
+            case rules.WSquare():
+                part = w[:, j] ** 2 / (w[:, j] ** 2).sum()
+            case rules.Flat():
+                part = np.full(len(a), 1 / len(a))
+        found += part * relevance[j]
+    return found
+
+
+def share(part: np.ndarray, bias: Any) -> np.ndarray:
+    """Of nothing, nothing."""
+    total = part.sum() + bias
+    return part / total if total else np.zeros_like(part)
+
+
+RULES = [
+    rules.Epsilon(0.1),
+    rules.Gamma(0.5),
+    rules.AlphaBeta(),
+    rules.AlphaBeta(2, 1),
+    rules.ZBox(-3, 3),
+    rules.WSquare(),
+    rules.Flat(),
+]
+
+
+@pytest.mark.parametrize("second", RULES[:4], ids=str)
+@pytest.mark.parametrize("first", RULES, ids=str)
+def test_every_rule_is_its_formula(first: Any, second: Any) -> None:
+    """Two layers with biases, inputs and weights of both signs, and scales behind the first."""
+    w, v = draw(6, 5), draw(5, 2)
+    scale, shift, bias = draw(5), draw(5), draw(2)
+
+    def apply_fn(params: Any, x: jax.Array) -> jax.Array:
+        w, v, scale, shift, bias = params
+        h = 3 - (x @ w - shift[None]) * scale[None] / 2
+        return jax.nn.relu(h) @ v + bias[None]
+
+    x = draw(3, 6)
+    given = rules.Composite(second, first=first)
+    found = jinterp.lrp(apply_fn, (w, v, scale, shift, bias), x, 1, rules=given)
+    folded, offset = -w * scale / 2, 3 + shift * scale / 2
+    for row, values in zip(x, found, strict=True):
+        hidden = np.maximum(row @ folded + offset, 0)
+        logits = hidden @ v + bias
+        relevance = shares(second, hidden, v, bias, np.array([0, logits[1]]))
+        close(values, shares(first, row, folded, offset, relevance), 1e-9)
+
+
+def relu_network(params: Any, x: jax.Array) -> jax.Array:
+    """Convolutions, both poolings, a residual connection, a ReLU inside a jit, no biases."""
+
+    def conv(x: jax.Array, w: Any) -> jax.Array:
+        dimensions = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=dimensions)
+
+    relu = jax.jit(lambda v: jnp.maximum(v, 0))
+    x = relu(conv(x, params[0]))
+    x = nn.max_pool(x, (2, 2), (2, 2))
+    x = x + relu(conv(relu(conv(x, params[1])), params[2]))
+    x = nn.avg_pool(x, (2, 2), (1, 1))
+    return x.mean((1, 2)) @ params[3]
+
+
+KERNELS = (draw(3, 3, 3, 4), draw(3, 3, 4, 4), draw(3, 3, 4, 4), draw(4, 5))
+PIXELS = draw(3, 8, 12, 3)
+
+
+def test_lrp_0_is_input_x_gradient_on_a_relu_network_without_biases() -> None:
+    found = jinterp.lrp(relu_network, KERNELS, PIXELS, 2, rules=LRP_0)
+    close(found, jinterp.input_x_gradient(relu_network, KERNELS, PIXELS, 2), 1e-9)
+    close(found.sum((1, 2, 3)), relu_network(KERNELS, PIXELS)[:, 2], 1e-9)
+
+
+@pytest.mark.parametrize(
+    "given", [*RULES[1:3], rules.EPSILON_PLUS_FLAT, rules.EPSILON_ALPHA2_BETA1_FLAT], ids=str
+)
+def test_relevance_is_kept_where_there_are_no_biases(given: Any) -> None:
+    found = jinterp.lrp(relu_network, KERNELS, PIXELS, 2, rules=given)
+    close(found.sum((1, 2, 3)), relu_network(KERNELS, PIXELS)[:, 2], 1e-5)
+
+
+def test_values_known_to_be_positive_are_not_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = Graph(relu_network, KERNELS, jnp.asarray(PIXELS))
+    known = [node.product.is_nonnegative for node in graph.nodes if node.product]
+    assert known == [False, True, True, True]
+    given = rules.Composite(rules.Gamma(), rules.AlphaBeta(2, 1))
+    expected = jinterp.lrp(relu_network, KERNELS, PIXELS, 1, rules=given)
+    reading = rules.graph.Reading
+    monkeypatch.setattr(reading, "is_nonnegative", lambda self, node: False)
+    found = jinterp.lrp(lambda p, x: relu_network(p, x), KERNELS, PIXELS, 1, rules=given)
+    close(found, expected, 1e-9)
+
+
+class Normed(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for number, strides in enumerate((1, 2)):
+            x = nn.Conv(6, (3, 3), strides, name=f"conv{number}")(x)
+            x = nn.BatchNorm(use_running_average=True, name=f"norm{number}")(x)
+            x = nn.relu(x)
+        return nn.Dense(5, name="head")(x.mean((1, 2)))
+
+
+@pytest.mark.parametrize("given", [*RULES, rules.EPSILON_GAMMA], ids=str)
+def test_batch_norm_is_folded_into_the_layer_before_it(given: Any) -> None:
+    """So that a network is explained as the one whose kernels were folded by hand."""
+    apply_fn, variables = double(linen(Normed(), IMAGES))
+    params, stats = variables["params"], variables["batch_stats"]
+
+    def folded(params: Any, x: jax.Array) -> jax.Array:
+        for number, strides in enumerate((1, 2)):
+            kernel, bias = params[f"conv{number}"]
+            dimensions = ("NHWC", "HWIO", "NHWC")
+            strides = (strides, strides)
+            x = jax.lax.conv_general_dilated(
+                x, kernel, strides, "SAME", dimension_numbers=dimensions
+            )
+            x = jax.nn.relu(x + bias[None, None, None])
+        return x.mean((1, 2)) @ params["head"]["kernel"] + params["head"]["bias"][None]
+
+    by_hand = {"head": params["head"]}
+    for n in range(2):
+        conv, norm, stat = params[f"conv{n}"], params[f"norm{n}"], stats[f"norm{n}"]
+        scale = norm["scale"] / np.sqrt(stat["var"] + 1e-5)
+        bias = (conv["bias"] - stat["mean"]) * scale + norm["bias"]
+        by_hand[f"conv{n}"] = conv["kernel"] * scale[None, None, None], bias
+    x = IMAGES.astype(np.float64)
+    expected = jinterp.lrp(folded, by_hand, x, 1, rules=given)
+    close(jinterp.lrp(apply_fn, variables, x, 1, rules=given), expected, 1e-8)
+
+
+def test_the_rule_of_a_layer_goes_before_that_of_its_kind() -> None:
+    params, x = (draw(4, 5), draw(5, 3)), draw(2, 4)
+    first, second = rules.Flat(), rules.AlphaBeta(2, 1)
+    named = rules.Composite(layers=(("first", first), ("second", second)))
+    other = rules.Composite(second, first=first)
+    found = jinterp.lrp(layered, params, x, 0, rules=named)
+    close(found, jinterp.lrp(layered, params, x, 0, rules=other))
+    assert (found != jinterp.lrp(layered, params, x, 0)).any()
+
+
+def test_flat_relevance_reaches_black_pixels_behind_preprocessing() -> None:
+    def apply_fn(params: Any, x: jax.Array) -> jax.Array:
+        return ((x / 255).reshape(len(x), -1) - 0.5) @ params
+
+    x = np.zeros((1, 2, 2, 1))
+    w = draw(4, 1)
+    expected = float(-0.5 * w.sum()) / 4
+    found = jinterp.lrp(apply_fn, w, x, 0, rules=rules.Composite(first=rules.Flat()))
+    close(found, np.full((1, 2, 2, 1), expected))
+
+
+# --- attention, normalisation, gates
+
+
+def transformer(detach: Callable[[Any], Any], params: Any, x: jax.Array) -> jax.Array:
+    """A block without biases; what is detached is what only weighs something else."""
+    normed = normalized(detach, x)
+    q, k, v = (normed @ params[name] for name in ("q", "k", "v"))
+    weights = jax.nn.softmax(jnp.einsum("bqd,bkd->bqk", q, k) / 2)
+    x = x + jnp.einsum("bqk,bkd->bqd", detach(weights), v)
+    hidden = normalized(detach, x) @ params["up"]
+    hidden = hidden * detach(0.5 * (1 + jax.lax.erf(hidden / np.sqrt(2))))
+    x = x + hidden @ params["down"]
+    return x.mean(1) @ params["head"]
+
+
+def normalized(detach: Callable[[Any], Any], x: jax.Array) -> jax.Array:
+    centred = x - x.mean(-1, keepdims=True)
+    return centred * detach(jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-6))
+
+
+BLOCK = {
+    name: draw(*shape) / 2
+    for name, shape in {
+        "q": (6, 6),
+        "k": (6, 6),
+        "v": (6, 6),
+        "up": (6, 8),
+        "down": (8, 6),
+        "head": (6, 3),
+    }.items()
+}
+plain = functools.partial(transformer, lambda value: value)
+detached = functools.partial(transformer, jax.lax.stop_gradient)
+
+
+def test_attention_and_layer_norm_keep_relevance_as_published() -> None:
+    """Ali et al. 2022: attention's weights and the deviation are constants; so is GELU's gate."""
+    x = draw(3, 5, 6)
+    found = jinterp.lrp(plain, BLOCK, x, 1, rules=LRP_0)
+    close(found, jinterp.input_x_gradient(detached, BLOCK, x, 1), 1e-9)
+    close(found.sum((1, 2)), plain(BLOCK, x)[:, 1], 1e-9)
+    assert np.abs(found - jinterp.input_x_gradient(plain, BLOCK, x, 1)).max() > 0.01
+
+
+def gated(params: Any, x: jax.Array) -> jax.Array:
+    return (jax.nn.sigmoid(x @ params[0]) * (x @ params[1])) @ params[2]
+
+
+def swiglu(params: Any, x: jax.Array) -> jax.Array:
+    return (jax.nn.silu(x @ params[0]) * (x @ params[1])) @ params[2]
+
+
+def squeezed(params: Any, x: jax.Array) -> jax.Array:
+    """Squeeze and excitation: a gate made of the mean of what it weighs."""
+    x = x @ params[1]
+    return (x * jax.nn.sigmoid(x.mean(-1, keepdims=True))) @ params[2]
+
+
+@pytest.mark.parametrize("apply_fn", [gated, swiglu, squeezed])
+def test_relevance_is_kept_by_gates(apply_fn: Any) -> None:
+    params, x = (draw(4, 5), draw(4, 5), draw(5, 3)), draw(3, 4)
+    found = jinterp.lrp(apply_fn, params, x, 2, rules=LRP_0)
+    close(found.sum(1), apply_fn(params, x)[:, 2], 1e-9)
+
+
+def test_a_gate_gets_nothing() -> None:
+    params, x = (draw(4, 5), draw(4, 5), draw(5, 3)), draw(3, 4)
+
+    def weighed(params: Any, x: jax.Array) -> jax.Array:
+        gate = jax.lax.stop_gradient(jax.nn.sigmoid(x @ params[0]))
+        return (gate * (x @ params[1])) @ params[2]
+
+    expected = jinterp.input_x_gradient(weighed, params, x, 2)
+    close(jinterp.lrp(gated, params, x, 2, rules=LRP_0), expected, 1e-9)
+
+
+# --- DeepLIFT
+
+
+def hinges(params: None, x: jax.Array) -> jax.Array:
+    return 2 * jax.nn.relu(x[:, :1]) + 2 * jax.nn.relu(x[:, 1:] - 1.5)
+
+
+def test_deep_lift_of_hinges() -> None:
+    close(jinterp.deep_lift(hinges, None, jnp.array([[1.0, 2.0]]), 0), [[2, 1]])
+
+
+@pytest.mark.parametrize(
+    ("baseline", "expected"), [([1, 2, 3, 9], [0, 0, 0, -8]), ([4, 8, 6, 7], [0, -7, 0, 0])]
+)
+@pytest.mark.parametrize("pooled", [True, False])
+def test_deep_lift_of_a_maximum(baseline: Any, expected: Any, pooled: bool) -> None:
+    def apply_fn(params: None, x: jax.Array) -> jax.Array:
+        if pooled:
+            return nn.max_pool(x[..., None], (4,), (4,))[:, 0]
+        return x.max(axis=1, keepdims=True)
+
+    baseline = jnp.asarray(baseline, jnp.float64)
+    close(jinterp.deep_lift(apply_fn, None, jnp.ones((1, 4)), 0, baseline=baseline), [expected])
+    lowest = jinterp.deep_lift(
+        lambda params, x: -apply_fn(params, -x), None, -jnp.ones((1, 4)), 0, baseline=-baseline
+    )
+    close(lowest, [[-each for each in expected]])
+
+
+def everything(params: Any, x: jax.Array) -> jax.Array:
+    """Activations of all kinds, one used twice, a quotient, a softmax, a recurrence."""
+    relu = nn.relu
+    h = relu(relu(x @ params[0]) @ params[1] + relu(x @ params[0]))
+    h = h + nn.gelu(h - 1) + nn.leaky_relu(h - 2) + nn.elu(1 - h) + nn.silu(-h) + nn.relu6(h)
+    h = h + nn.hard_swish(h) + jnp.where(h > 2, h**2, h) + jnp.tanh(h) / (1 + jnp.abs(h))
+
+    def step(carry: jax.Array, value: jax.Array) -> tuple[jax.Array, jax.Array]:
+        carry = nn.sigmoid(value) * jnp.tanh(carry + value)
+        return carry, carry
+
+    _, states = jax.lax.scan(step, h[:, 0], h.T)
+    h = h * jax.nn.softmax(h) + states.T
+    h = jnp.maximum(h, h[:, ::-1]) - jnp.minimum(h, h.mean(1, keepdims=True))
+    return (nn.LayerNorm(use_bias=False, use_scale=False).apply({}, h) @ params[2]).reshape(-1, 3)
+
+
+DENSE = (draw(4, 5), draw(5, 5), draw(5, 3))
+
+
+@pytest.mark.parametrize(
+    "score", [jinterp.logit, jinterp.probability, jinterp.margin, jinterp.loss]
+)
+def test_the_sum_of_deep_lift_is_the_difference_of_the_scores(score: Any) -> None:
+    x, baseline = draw(3, 4), draw(4)
+    values = jinterp.deep_lift(everything, DENSE, x, 1, score=score, baseline=baseline)
+    gap = jinterp.completeness_gap(everything, DENSE, x, values, 1, score=score, baseline=baseline)
+    np.testing.assert_allclose(gap, 0, atol=1e-9 * np.abs(values).max())
+
+
+@pytest.mark.parametrize(
+    ("network", "x"), [(cnn, IMAGES), (mlp, ROWS), (vit, IMAGES), (mixer, IMAGES)]
+)
+def test_the_sum_of_deep_lift_on_networks_of_every_kind(network: Any, x: np.ndarray) -> None:
+    model, x = double(network()), x.astype(np.float64)
+    values = jinterp.deep_lift(*model, x, 1)
+    gap = jinterp.completeness_gap(*model, x, values, 1)
+    np.testing.assert_allclose(gap, 0, atol=1e-8 * np.abs(values).max())
+
+
+def test_deep_lift_where_nothing_changes_is_the_gradient() -> None:
+    x = draw(3, 4)
+    model = everything, DENSE
+    values = jinterp.deep_lift(*model, x, 1, baseline=x)
+    np.testing.assert_array_equal(values, 0)
+    near = jinterp.deep_lift(*model, x, 1, baseline=x - 1e-6) / 1e-6
+    np.testing.assert_allclose(near, jinterp.gradient(*model, x, 1), rtol=1e-3, atol=1e-3)
+
+
+def test_deep_lift_shap_is_the_mean_over_baselines() -> None:
+    x, baselines = draw(3, 4), draw(5, 4)
+    model = everything, DENSE
+    each = [jinterp.deep_lift(*model, x, 1, baseline=one) for one in baselines]
+    found = jinterp.deep_lift_shap(*model, x, 1, baselines=baselines)
+    close(found, sum(each[1:], each[0]) / 5, 1e-9)
+    close(jinterp.deep_lift(*model, x, 1, baseline=[*baselines]), found, 1e-9)
+
+
+# --- how they go together with the rest
+
+
+@pytest.mark.parametrize("explain", [jinterp.lrp, jinterp.deep_lift])
+def test_at_a_layer(explain: Any) -> None:
+    """The layer after the first as an input of what follows."""
+    params, x = (draw(4, 5), draw(5, 3)), draw(2, 4)
+    hidden = jax.nn.relu(x @ params[0])
+    expected = explain(lambda w, h: h @ w, params[1], hidden, 2)
+    found = jinterp.at_layer(explain, "first")(layered, params, x, 2)
+    close(found, expected, 1e-5)
+
+
+def test_several_classes_share_the_forward_pass() -> None:
+    params, x = (draw(4, 5), draw(5, 3)), draw(2, 4)
+    for explain in (jinterp.lrp, jinterp.deep_lift, jinterp.guided_backprop):
+        found = jinterp.each_class(explain)(layered, params, x)
+        for number in range(3):
+            close(found[:, number], explain(layered, params, x, number), 1e-9)
+
+
+# --- what is wrong
+
+
+def sorted_values(params: Any, x: jax.Array) -> jax.Array:
+    with jax.named_scope("order"):
+        x = jnp.sort(x, axis=1)
+    return x @ params
+
+
+@pytest.mark.parametrize("explain", [jinterp.lrp, jinterp.deep_lift])
+def test_an_operation_without_a_rule_is_named_with_its_place(explain: Any) -> None:
+    with pytest.raises(NotImplementedError) as raised:
+        explain(sorted_values, draw(4, 3), draw(2, 4), 0)
+    line = sorted_values.__code__.co_firstlineno + 2
+    said = str(raised.value)
+    assert f"{explain.__name__} has no rule for the operation `sort` in the layer 'order'" in said
+    assert f"line {line} of {__file__}" in said
+    assert "jinterp.at_layer(explain, layer)" in said
+
+
+def test_operations_that_reach_no_score_need_no_rule() -> None:
+    def apply_fn(params: Any, x: jax.Array) -> jax.Array:
+        order = jnp.argsort(x, axis=1)
+        return jnp.where(order >= 0, x, 0) @ params
+
+    params, x = draw(4, 3), draw(2, 4)
+    close(
+        jinterp.lrp(apply_fn, params, x, 0), jinterp.input_x_gradient(apply_fn, params, x, 0), 1e-5
+    )
+
+
+def relevance_by(given: Callable[[], Any]) -> Any:
+    return jinterp.lrp(layered, (draw(4, 5), draw(5, 3)), draw(2, 4), 0, rules=given())
+
+
+@pytest.mark.usefixtures("as_user")
+@pytest.mark.parametrize(
+    ("given", "error", "said"),
+    [
+        (lambda: "epsilon", TypeError, "`rules` is 'epsilon'; expected a rule of jinterp.rules (E"),
+        (lambda: rules.Composite(dense=0.25), TypeError, "the rule for 'dense' is 0.25"),
+        (lambda: rules.Composite(layers={"a": rules.Flat()}), TypeError, "expected pairs of a na"),
+        (lambda: rules.AlphaBeta(2, 2), ValueError, "expected alpha − beta = 1"),
+        (lambda: rules.Epsilon(-1), ValueError, "`epsilon` is -1; expected 0 or more"),
+        (
+            lambda: rules.Composite(layers=(("thrid", rules.Flat()),)),
+            ValueError,
+            "`rules` has a rule for 'thrid'; expected one of 'first', 'second'",
+        ),
+    ],
+)
+def test_wrong_rules(given: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error) as raised:
+        relevance_by(given)
+    assert said in str(raised.value)
