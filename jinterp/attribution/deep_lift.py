@@ -11,7 +11,8 @@ from jinterp.attribution._paths import baselines_of, mean_of
 from jinterp.model import logit
 from jinterp.model.score import at_least_float32
 from jinterp.rules.differences import difference_rule
-from jinterp.rules.graph import Graph, backward
+from jinterp.rules.graph import Graph, Values, backward
+from jinterp.rules.reveal_cancel import Parts, added, reveal_cancel_rule, split
 
 
 def deep_lift(
@@ -22,11 +23,14 @@ def deep_lift(
     *,
     score: Score = logit,
     baseline: Baseline = 0.0,
+    rule: str = "rescale",
 ) -> Any:
-    """DeepLIFT with the rescale rule: (x − b) ⊙ m, with m made of the slopes Δout / Δin.
+    """DeepLIFT: (x − b) ⊙ m, with m made of the slopes Δout / Δin of all operations.
 
-    As the gradient is the product of the derivatives of all operations, m is that of their slopes
-    between the baseline and the input, so that the sum is s(x) − s(b) without any steps. It goes
+    As the gradient is the product of the derivatives, m is that of the slopes between the baseline
+    and the input, so that the sum is s(x) − s(b) without any steps. With `rule="reveal_cancel"`
+    what raises a unit and what lowers it have slopes of their own, each the mean of the two orders
+    in which they can come: inputs that cancel in a unit do not look useless then. It goes
     through the operations of the traced model: functional, reused and inlined activations make no
     difference. A product of two values gives each the mean of the other as its slope; the largest
     of several hands what it gains to the value that is largest now, and what it loses to the one
@@ -39,6 +43,7 @@ def deep_lift(
         target: the class to explain, as in `gradient`; None is the one predicted for `x`.
         score: which number of the logits, `score(logits, target) -> [batch]`.
         baseline: b, as in `integrated_gradients`; a list averages over several.
+        rule: of activation functions, "rescale" or "reveal_cancel".
 
     Returns:
         As `x` in shape and dtype, signed, in units of the score; `completeness_gap` says what is
@@ -46,7 +51,7 @@ def deep_lift(
 
     Raises:
         TypeError: `x` is not floating point.
-        ValueError: as `gradient` does, or a baseline has another shape.
+        ValueError: as `gradient` does, a baseline has another shape, or there is no such rule.
         NotImplementedError: on the way there is an operation without a rule, which is named.
 
     >>> import jax, jax.numpy as jnp
@@ -55,25 +60,41 @@ def deep_lift(
     >>> print(deep_lift(apply_fn, jnp.array([[0.0, 1.0]]), jnp.array([[1.0, 4.0]]), 0))
     [[1. 3.]]
 
-    Source: Shrikumar, Greenside and Kundaje 2017, sections 3.2 to 3.5.1.
+    Source: Shrikumar, Greenside and Kundaje 2017, sections 3.2 to 3.5. As in the authors' code the
+    parts of a unit are the contributions to it of the net changes below. They use reveal-cancel for
+    dense layers and rescale for convolutions; here one rule holds for all, but the exponentials of
+    a softmax are always rescaled.
     """
+    check_rule(rule)
     question = with_predictions(ask(apply_fn, params, x, target, score))
     values = mean_of(
-        [answer(_at, question, rows=each) for each in baselines_of(baseline, question.x)]
+        [answer(_at, question, rule, rows=each) for each in baselines_of(baseline, question.x)]
     )
     values = as_inputs(values, question.x)
     report_blank(values, "deep_lift", "the score is that of the baseline, whatever they are.")
     return values
 
 
+def check_rule(rule: str) -> None:
+    if rule not in _RULES:
+        known = ", ".join(map(repr, _RULES))
+        raise ValueError(f"`rule` is {rule!r}; expected one of {known}.")
+
+
 def _at(static: Any, params: Params, rows: Any, point: None) -> Any:
-    apply_fn, score = static
+    apply_fn, score, rule = static
     x, target, baseline = rows
-    return contributions(apply_fn, score, params, x, target, baseline)
+    return contributions(rule, apply_fn, score, params, x, target, baseline)
 
 
 def contributions(
-    apply_fn: ApplyFn, score: Score, params: Params, x: Inputs, target: Any, baseline: Inputs
+    rule: str,
+    apply_fn: ApplyFn,
+    score: Score,
+    params: Params,
+    x: Inputs,
+    target: Any,
+    baseline: Inputs,
 ) -> Any:
     """(x − b) ⊙ m, at least float32."""
 
@@ -82,17 +103,35 @@ def contributions(
 
     graph = Graph(scored, params, x)
     values, reference = graph.values(params, x), graph.values(params, baseline)
+    leaves, treedef = jax.tree.flatten(x)
+    starts = jax.tree.leaves(baseline)
+    changes = [at_least_float32(a - b) for a, b in zip(leaves, starts, strict=True)]
+    found = _RULES[rule](graph, values, reference, changes)
+    return jax.tree.unflatten(treedef, found)
+
+
+def _rescaled(graph: Graph, values: Values, reference: Values, changes: list[Any]) -> list[Any]:
     seeds = [jnp.ones_like(values[output]) for output in graph.outputs]
     found = backward(graph, seeds, difference_rule(graph, values, reference), jnp.add)
+    return [
+        jnp.zeros_like(change) if each is None else change * each.astype(change.dtype)
+        for change, each in zip(changes, found, strict=True)
+    ]
 
-    def one(a: Any, b: Any, multiplier: Any) -> Any:
-        difference = at_least_float32(a - b)
-        nothing = multiplier is None
-        return (
-            jnp.zeros_like(difference)
-            if nothing
-            else difference * multiplier.astype(difference.dtype)
-        )
 
-    leaves, treedef = jax.tree.flatten(x)
-    return jax.tree.unflatten(treedef, map(one, leaves, jax.tree.leaves(baseline), found))
+def _revealed(graph: Graph, values: Values, reference: Values, changes: list[Any]) -> list[Any]:
+    one = [jnp.ones_like(values[output]) for output in graph.outputs]
+    seeds = list(map(Parts, one, one))
+    found = backward(graph, seeds, reveal_cancel_rule(graph, values, reference), added)
+    return [
+        jnp.zeros_like(change) if each is None else _sum_of(split(change), each)
+        for change, each in zip(changes, found, strict=True)
+    ]
+
+
+def _sum_of(change: Parts, multiplier: Parts) -> Any:
+    up, down = (each.astype(change.up.dtype) for each in multiplier)
+    return change.up * up + change.down * down
+
+
+_RULES = {"rescale": _rescaled, "reveal_cancel": _revealed}

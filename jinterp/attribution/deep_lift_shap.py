@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jinterp._question import answer, as_inputs, ask, report_blank, with_predictions
 from jinterp._types import ApplyFn, Inputs, Params, Score, Target
 from jinterp.attribution._paths import matching
-from jinterp.attribution.deep_lift import contributions
+from jinterp.attribution.deep_lift import check_rule, contributions
 from jinterp.model import logit
 
 
@@ -20,6 +20,7 @@ def deep_lift_shap(
     *,
     baselines: Inputs,
     score: Score = logit,
+    rule: str = "rescale",
 ) -> Any:
     """The mean of `deep_lift` over baselines from data, which approximates Shapley values.
 
@@ -33,13 +34,15 @@ def deep_lift_shap(
         target: the class to explain, as in `gradient`; None is the one predicted for `x`.
         baselines: examples of the data, `[num_baselines, ...]`, in the structure of `x`.
         score: which number of the logits, `score(logits, target) -> [batch]`.
+        rule: "rescale" or "reveal_cancel", as in `deep_lift`.
 
     Returns:
         As `x` in shape and dtype, signed, in units of the score.
 
     Raises:
         TypeError: `x` is not floating point.
-        ValueError: as `gradient` does, or `baselines` have another shape than the examples.
+        ValueError: as `gradient` does, `baselines` have another shape than the examples, or there
+            is no such rule.
         NotImplementedError: as `deep_lift` does.
 
     >>> import jax.numpy as jnp
@@ -51,9 +54,10 @@ def deep_lift_shap(
 
     Source: Lundberg and Lee 2017, section 4.2.
     """
+    check_rule(rule)
     question = with_predictions(ask(apply_fn, params, x, target, score))
     drawn = matching(baselines, question.x)
-    values = as_inputs(answer(_at, question, points=drawn), question.x)
+    values = as_inputs(answer(_at, question, rule, points=drawn), question.x)
     num_baselines = len(jax.tree.leaves(drawn)[0])
     values = jax.tree.map(lambda leaf: leaf / num_baselines, values)
     report_blank(values, "deep_lift_shap", "the score is that of every baseline.")
@@ -61,7 +65,7 @@ def deep_lift_shap(
 
 
 def _at(static: Any, params: Params, rows: Any, baseline: Inputs) -> Any:
-    apply_fn, score = static
+    apply_fn, score, rule = static
     x, target, _ = rows
     each = jax.tree.map(lambda b, a: jnp.broadcast_to(b[None], a.shape), baseline, x)
-    return contributions(apply_fn, score, params, x, target, each)
+    return contributions(rule, apply_fn, score, params, x, target, each)

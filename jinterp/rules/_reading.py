@@ -76,7 +76,7 @@ class Node(NamedTuple):
         inputs: the values of floats; one that is given twice stands here twice.
         outputs: its results.
         equations: that compute them.
-        step: the first of these, with the scopes it was made in.
+        step: the one it is known by, with the scopes it was made in.
         product: what a product multiplies by.
         gate: which of two factors only weighs the other; None where neither looks like it.
         layer: the innermost layer, "" for none.

@@ -33,28 +33,32 @@ def _through(
     if node.kind in ("linear", "movement", "product"):
         return pulled(graph, node, values, given)
     if node.kind == "curve":
-        return [given[0] * _slope(graph, node, values, reference)]
+        return [given[0] * slope(graph, node, values, reference)]
     if node.kind == "maximum":
         return _of_maximum(graph, node, values, reference, given[0])
     return _of_factors(graph, node, values, reference, given[0])
 
 
-def _slope(graph: Graph, node: Node, values: Values, reference: Values) -> Array:
-    """Δf / Δv, and the derivative where Δv is nothing but rounding."""
+def slope(graph: Graph, node: Node, values: Values, reference: Values) -> Array:
+    """Δf / Δv of a curve, and the derivative where Δv is nothing but rounding."""
     (source,), (result,) = node.inputs, node.outputs
     at, start = values[source], reference[source]
-    difference = at - start
-    is_same = jnp.abs(difference) <= _rounding(at, start)
-    (slope,) = pulled(graph, node, values, [jnp.ones_like(values[result])])
+    (derivative,) = pulled(graph, node, values, [jnp.ones_like(values[result])])
     change = values[result] - reference[result]
-    return jnp.where(is_same, slope, change / jnp.where(is_same, jnp.ones_like(at), difference))
+    return ratio(change, at - start, rounding(at, start), derivative)
 
 
-def _rounding(a: Array, b: Array) -> Array:
+def rounding(a: Array, b: Array) -> Array:
     """What two values that are equal may differ by."""
     dtype = jnp.finfo(a.dtype)
     least = jnp.asarray(dtype.tiny, a.dtype)
     return jnp.asarray(4 * dtype.eps, a.dtype) * jnp.maximum(jnp.abs(a), jnp.abs(b)) + least
+
+
+def ratio(a: Array, b: Array, least: Array, otherwise: Array) -> Array:
+    """A / b, or something else where b is no larger than that."""
+    is_nothing = jnp.abs(b) <= least
+    return jnp.where(is_nothing, otherwise, a / jnp.where(is_nothing, jnp.ones_like(b), b))
 
 
 def _of_maximum(
@@ -68,8 +72,9 @@ def _of_maximum(
         gain, loss = loss, gain
     to_own = pulled(graph, node, values, [gain])
     to_reference = pulled(graph, node, reference, [loss])
+    zero = jnp.zeros((), given.dtype)
     return [
-        _over(own + other, values[v] - reference[v])
+        ratio(own + other, values[v] - reference[v], zero, zero)
         for v, own, other in zip(node.inputs, to_own, to_reference, strict=True)
     ]
 
@@ -88,10 +93,3 @@ def _of_factors(
         return of_a * (inverse + before) / 2 - means[a] * of_b * inverse * before
 
     return jax.linear_transpose(change, values[a], values[b])(given)
-
-
-def _over(contribution: Array, difference: Array) -> Array:
-    """A multiplier of what contributes; nothing where nothing changed."""
-    is_zero = difference == 0
-    zero, one = jnp.zeros((), contribution.dtype), jnp.ones((), difference.dtype)
-    return jnp.where(is_zero, zero, contribution / jnp.where(is_zero, one, difference))

@@ -406,24 +406,72 @@ def everything(params: Any, x: jax.Array) -> jax.Array:
 DENSE = (draw(4, 5), draw(5, 5), draw(5, 3))
 
 
+RESCALE_OR_REVEAL = pytest.mark.parametrize("rule", ["rescale", "reveal_cancel"])
+
+
+@RESCALE_OR_REVEAL
 @pytest.mark.parametrize(
     "score", [jinterp.logit, jinterp.probability, jinterp.margin, jinterp.loss]
 )
-def test_the_sum_of_deep_lift_is_the_difference_of_the_scores(score: Any) -> None:
+def test_the_sum_of_deep_lift_is_the_difference_of_the_scores(score: Any, rule: str) -> None:
     x, baseline = draw(3, 4), draw(4)
-    values = jinterp.deep_lift(everything, DENSE, x, 1, score=score, baseline=baseline)
+    explain = functools.partial(jinterp.deep_lift, score=score, baseline=baseline, rule=rule)
+    values = explain(everything, DENSE, x, 1)
     gap = jinterp.completeness_gap(everything, DENSE, x, values, 1, score=score, baseline=baseline)
     np.testing.assert_allclose(gap, 0, atol=1e-9 * np.abs(values).max())
 
 
+@RESCALE_OR_REVEAL
 @pytest.mark.parametrize(
     ("network", "x"), [(cnn, IMAGES), (mlp, ROWS), (vit, IMAGES), (mixer, IMAGES)]
 )
-def test_the_sum_of_deep_lift_on_networks_of_every_kind(network: Any, x: np.ndarray) -> None:
+def test_the_sum_of_deep_lift_on_networks_of_every_kind(
+    network: Any, x: np.ndarray, rule: str
+) -> None:
     model, x = double(network()), x.astype(np.float64)
-    values = jinterp.deep_lift(*model, x, 1)
+    values = jinterp.deep_lift(*model, x, 1, rule=rule)
     gap = jinterp.completeness_gap(*model, x, values, 1)
     np.testing.assert_allclose(gap, 0, atol=1e-8 * np.abs(values).max())
+
+
+def smaller(params: Any, x: jax.Array) -> jax.Array:
+    """min(x1, x2) of a ReLU."""
+    return x[:, :1] - jax.nn.relu(x @ params)
+
+
+def unit(params: Any, x: jax.Array) -> jax.Array:
+    return jax.nn.softplus(3 - (x @ params) / 2)
+
+
+def test_reveal_cancel_tells_that_both_matter() -> None:
+    """The paper's example, where rescale gives all to the smaller one."""
+    x, difference = np.array([[10.0, 6.0]]), np.array([[1.0], [-1.0]])
+    close(jinterp.deep_lift(smaller, difference, x, 0), [[0, 6]])
+    close(jinterp.deep_lift(smaller, difference, x, 0, rule="reveal_cancel"), [[3, 3]])
+
+
+@pytest.mark.parametrize("weights", [[2.0, -3.0], [-1.0, 2.0]])
+def test_reveal_cancel_of_one_unit_is_its_shapley_value(weights: list[float]) -> None:
+    """Of one input that raises it and one that lowers it."""
+    w, x, b = np.array(weights)[:, None], np.array([[1.0, 2.0]]), np.array([[0.5, -1.0]])
+
+    def at(first: int, second: int) -> float:
+        mixed = np.array([[(b, x)[first][0, 0], (b, x)[second][0, 1]]])
+        return float(unit(w, jnp.asarray(mixed))[0, 0])
+
+    one = (at(1, 0) - at(0, 0) + at(1, 1) - at(0, 1)) / 2
+    other = (at(0, 1) - at(0, 0) + at(1, 1) - at(1, 0)) / 2
+    found = jinterp.deep_lift(unit, w, x, 0, baseline=b, rule="reveal_cancel")
+    close(found, [[one, other]])
+
+
+@pytest.mark.parametrize("rule", ["rescaled", "linear"])
+def test_an_unknown_rule_of_deep_lift(rule: str) -> None:
+    said = "expected one of 'rescale', 'reveal_cancel'"
+    with pytest.raises(ValueError, match=said):
+        jinterp.deep_lift(unit, draw(2, 1), draw(1, 2), 0, rule=rule)
+    with pytest.raises(ValueError, match=said):
+        jinterp.deep_lift_shap(unit, draw(2, 1), draw(1, 2), 0, baselines=draw(1, 2), rule=rule)
 
 
 def test_deep_lift_where_nothing_changes_is_the_gradient() -> None:

@@ -111,8 +111,11 @@ def test_composites_tell_the_classes_apart(model: Any, x: jax.Array, given: Any)
     assert (np.abs(values[:, 0] - values[:, 1]).max((1, 2, 3)) > 0).all()
 
 
-def test_the_sum_of_deep_lift_is_the_difference_of_the_logits(model: Any, x: jax.Array) -> None:
-    values = jinterp.deep_lift(*model, x)
+@pytest.mark.parametrize("rule", ["rescale", "reveal_cancel"])
+def test_the_sum_of_deep_lift_is_the_difference_of_the_logits(
+    model: Any, x: jax.Array, rule: str
+) -> None:
+    values = jinterp.deep_lift(*model, x, rule=rule)
     gap = jinterp.completeness_gap(*model, x, values)
     assert np.abs(gap).max() <= 1e-4
 
