@@ -150,21 +150,46 @@ def answer(
         rows: more arrays of the batch.
         points: as `map_rows` takes them.
         kind: as `map_rows` takes it.
-        initial: as `map_rows` takes it.
+        initial: as `map_rows` takes it; with several targets `[batch, targets, ...]`.
+
+    Returns:
+        `[batch, ...]`, and with several targets `[batch, targets, ...]`; with `kind="stack"` the
+        points are the axis after these.
     """
     apply_fn, score, params, x, target = question
-    if target is not None and target.ndim == 2:
+    several = target is not None and target.ndim == 2
+    if several:
         most = memory.rows_per_program(jax.devices()[0])
         if target.shape[1] > most:  # so that memory does not grow with the classes
             parts = [
-                answer(fn, question._replace(target=part), *static, rows=rows, points=points)
-                for part in jnp.split(target, list(range(most, target.shape[1], most)), axis=1)
+                answer(
+                    fn,
+                    question._replace(target=_targets(target, start, most)),
+                    *static,
+                    rows=rows,
+                    points=points,
+                    kind=kind,
+                    initial=_targets(initial, start, most),
+                )
+                for start in range(0, target.shape[1], most)
             ]
             return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *parts)
         fn = _EachTarget(fn)
     static = (apply_fn, score, *static)
     rows = (x, target, rows)
-    return map_rows(fn, static, params, rows, points, kind=kind, initial=initial)
+    found = map_rows(fn, static, params, rows, points, kind=kind, initial=initial)
+    if several and kind == "stack":
+        return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 1, 2), found)
+    return found
+
+
+def _targets(tree: Any, start: int, most: int) -> Any:
+    """What belongs to some of the targets, in arrays `[batch, targets, ...]`."""
+
+    def one(leaf: Array) -> Array:
+        return jax.lax.slice_in_dim(leaf, start, min(start + most, leaf.shape[1]), axis=1)
+
+    return jax.tree.map(one, tree)
 
 
 def default_of(explain: Callable[..., Any], name: str, otherwise: Any) -> Any:
@@ -202,13 +227,13 @@ class _EachTarget:
 
     fn: Callable[..., Any]
 
-    def __call__(self, static: Any, params: Params, rows: Any, point: Any) -> Any:
+    def __call__(self, static: Any, params: Params, rows: Any, point: Any, *before: Any) -> Any:
         x, targets, more = rows
 
-        def one(target: Array) -> Any:
-            return self.fn(static, params, (x, target, more), point)
+        def one(target: Array, *before: Any) -> Any:
+            return self.fn(static, params, (x, target, more), point, *before)
 
-        return jax.vmap(one, in_axes=1, out_axes=1)(targets)
+        return jax.vmap(one, in_axes=1, out_axes=1)(targets, *before)
 
 
 def total_score(apply_fn: ApplyFn, score: Score, params: Params, x: Inputs, target: Any) -> Array:
