@@ -75,6 +75,13 @@ from jinterp.attribution import guided_backprop as guided_backprop
 from jinterp.attribution import guided_grad_cam as guided_grad_cam
 from jinterp.attribution import deconvolution as deconvolution
 
+# by taking parts of the input away,
+from jinterp.attribution import occlusion as occlusion
+from jinterp.attribution import feature_ablation as feature_ablation
+from jinterp.attribution import patches as patches
+from jinterp.attribution import superpixels as superpixels
+from jinterp.attribution import group_values as group_values
+
 # at a layer,
 from jinterp.attribution import grad_cam as grad_cam
 from jinterp.attribution import grad_cam_plus_plus as grad_cam_plus_plus

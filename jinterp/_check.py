@@ -308,6 +308,16 @@ def has_space(leaf: Any, name: str) -> None:
         )
 
 
+def axis_of_channels(channel_axis: int, num_axes: int) -> int:
+    """Where the channels are in `[batch, ...]`, counted from the front."""
+    if channel_axis not in (*range(1, num_axes), *range(1 - num_axes, 0)):
+        raise ValueError(
+            f"`channel_axis` is {channel_axis}; expected 1 to {num_axes - 1}, or -1 for the last "
+            "axis."
+        )
+    return channel_axis % num_axes
+
+
 def within(name: str, value: int | float, low: int | float, high: int | float) -> None:
     if not low <= value <= high:
         raise ValueError(f"`{name}` is {value}; expected {low:g} to {high:g}.")

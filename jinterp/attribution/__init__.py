@@ -24,9 +24,11 @@ from jinterp.attribution.each_class import each_class as each_class
 from jinterp.attribution.eigen_cam import eigen_cam as eigen_cam
 from jinterp.attribution.expected_gradients import expected_gradients as expected_gradients
 from jinterp.attribution.explain_dataset import explain_dataset as explain_dataset
+from jinterp.attribution.feature_ablation import feature_ablation as feature_ablation
 from jinterp.attribution.grad_cam import grad_cam as grad_cam
 from jinterp.attribution.grad_cam_plus_plus import grad_cam_plus_plus as grad_cam_plus_plus
 from jinterp.attribution.gradient import gradient as gradient
+from jinterp.attribution.group_values import group_values as group_values
 from jinterp.attribution.guided_backprop import guided_backprop as guided_backprop
 from jinterp.attribution.guided_grad_cam import guided_grad_cam as guided_grad_cam
 from jinterp.attribution.guided_integrated_gradients import (
@@ -40,11 +42,14 @@ from jinterp.attribution.internal_influence import internal_influence as interna
 from jinterp.attribution.layer_cam import layer_cam as layer_cam
 from jinterp.attribution.lrp import lrp as lrp
 from jinterp.attribution.normalize import normalize as normalize
+from jinterp.attribution.occlusion import occlusion as occlusion
+from jinterp.attribution.patches import patches as patches
 from jinterp.attribution.read_explanations import Explanations as Explanations
 from jinterp.attribution.read_explanations import read_explanations as read_explanations
 from jinterp.attribution.saliency import saliency as saliency
 from jinterp.attribution.score_cam import score_cam as score_cam
 from jinterp.attribution.smooth import smooth as smooth
+from jinterp.attribution.superpixels import superpixels as superpixels
 from jinterp.attribution.truncate import truncate as truncate
 from jinterp.attribution.upsample import upsample as upsample
 from jinterp.attribution.xgrad_cam import xgrad_cam as xgrad_cam

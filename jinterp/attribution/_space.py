@@ -137,12 +137,7 @@ def _space_of(x: Inputs, channel_axis: int) -> tuple[int, ...] | None:
         return None
     shape = list(leaves[0].shape)
     if len(shape) > 2:
-        if channel_axis not in (*range(1, len(shape)), *range(1 - len(shape), 0)):
-            raise ValueError(
-                f"`channel_axis` is {channel_axis}; expected 1 to {len(shape) - 1}, or -1 for the "
-                "last axis."
-            )
-        del shape[channel_axis]
+        del shape[_check.axis_of_channels(channel_axis, len(shape))]
         return tuple(shape[1:])
     return ()
 

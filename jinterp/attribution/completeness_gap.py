@@ -6,7 +6,9 @@ from jaxtyping import Array, Float
 
 from jinterp._question import ask, scores_of, with_predictions
 from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
+from jinterp.attribution._groups import FeatureMask
 from jinterp.attribution._paths import baselines_of
+from jinterp.attribution.group_values import group_values
 from jinterp.model import logit
 from jinterp.model.score import at_least_float32
 
@@ -20,6 +22,7 @@ def completeness_gap(
     *,
     score: Score = logit,
     baseline: Baseline = 0.0,
+    feature_mask: FeatureMask = None,
 ) -> Float[Array, " *batch"]:
     """The sum of the values less the change of the score: Σφ − (s(x) − s(b)).
 
@@ -37,13 +40,16 @@ def completeness_gap(
         target: the class that was explained; None is the one predicted for `x`.
         score: the score that was explained.
         baseline: the baseline that was used.
+        feature_mask: the groups that were explained together, in the structure of `values`; each
+            counts once. None counts every element.
 
     Returns:
         `[batch]`, signed, in units of the score; with several targets `[batch, targets]`. Captum
         calls it the convergence delta.
 
     Raises:
-        ValueError: `values` are not those of these examples.
+        TypeError: `feature_mask` is traced, or no integers.
+        ValueError: `values` are not those of these examples, or `feature_mask` is not theirs.
 
     >>> import jax.numpy as jnp
     >>> def apply_fn(params, x):
@@ -64,6 +70,18 @@ def completeness_gap(
             f"`values` have the shape {found}; expected {change.shape} in front, as the examples "
             "and targets are."
         )
-    leaves = [at_least_float32(jnp.asarray(leaf)) for leaf in jax.tree.leaves(values)]
+    values = jax.tree.map(lambda leaf: at_least_float32(jnp.asarray(leaf)), values)
+    if feature_mask is not None:
+        values = group_values(values, feature_mask, _of_one_target(values, change.ndim))
     change = at_least_float32(change)
+    leaves = jax.tree.leaves(values)
     return sum(leaf.reshape(*change.shape, -1).sum(axis=-1) for leaf in leaves) - change
+
+
+def _of_one_target(values: Inputs, num_axes: int) -> Inputs:
+    """The shapes `[batch, ...]` of what was explained; `num_axes` are of examples and targets."""
+
+    def one(leaf: Array) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((len(leaf), *leaf.shape[num_axes:]), leaf.dtype)
+
+    return jax.tree.map(one, values)

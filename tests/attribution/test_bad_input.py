@@ -466,6 +466,110 @@ def test_a_setting_that_is_none(call: Any, expected: str) -> None:
     assert message(ValueError, call) == expected
 
 
+# --- groups and windows
+
+GROUPED = [case for case in DISCOVERED if "feature_mask" in case.parameters]
+
+
+@every(GROUPED)
+@pytest.mark.parametrize(
+    ("mask", "error", "expected"),
+    [
+        (
+            np.zeros((3, 5), int),
+            ValueError,
+            "`feature_mask` has the shape (3, 5); expected (3, 5, 2), that of one example, or "
+            "(4, 3, 5, 2) for groups of each example; an axis may be 1.",
+        ),
+        (np.zeros((2, 3, 5, 2), int), ValueError, "`feature_mask` has the shape (2, 3, 5, 2)"),
+        (
+            np.full((3, 5, 1), 3) * (np.arange(5)[:, None] > 2),
+            ValueError,
+            "`feature_mask` has groups up to 3, but none is 1; expected each of 0 to the largest. "
+            "Use np.unique(feature_mask, return_inverse=True)[1] to number them anew.",
+        ),
+        (
+            np.full((1, 1, 2), -1),
+            ValueError,
+            "`feature_mask` has the group -1; expected 0 and above. What is never replaced needs "
+            "a group of its own.",
+        ),
+        (
+            np.zeros((3, 5, 2)),
+            TypeError,
+            "`feature_mask` is float64; expected integers from 0, one number a group. Use "
+            "feature_mask.astype(int).",
+        ),
+        ([0, 1], ValueError, "expected the structure of `x`"),
+        ({"a": np.zeros((3, 5, 2), int)}, ValueError, "expected the structure of `x`"),
+    ],
+    ids=["shape", "batch", "hole", "negative", "floats", "list", "dict"],
+)
+def test_groups_that_are_none(case: Case, mask: Any, error: Any, expected: str) -> None:
+    assert expected in message(error, case, feature_mask=mask)
+
+
+@every(GROUPED)
+def test_groups_that_are_traced(case: Case) -> None:
+    call = jax.jit(lambda mask: case(feature_mask=mask))
+    said = message(TypeError, call, np.zeros((3, 5, 2), int))
+    assert said.startswith("`feature_mask` is traced, which hides how many groups there are;")
+    assert "Make it with NumPy, outside jit and vmap." in said
+
+
+def test_values_of_groups_that_do_not_fit() -> None:
+    said = message(ValueError, jinterp.group_values, IMAGES[:, 1:], None, IMAGES)
+    assert said == (
+        "`values` have the shapes [(4, 7, 12, 3)]; expected [(4, 8, 12, 3)], those of `x`, or with "
+        "targets after the batch."
+    )
+    assert "`values` have" in message(ValueError, jinterp.group_values, IMAGES[0], None, IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "expected"),
+    [
+        ({"window": 9}, "`window` is 9 along an axis of 8; expected 1 to 8."),
+        ({"window": 0}, "`window` is 0 along an axis of 8; expected 1 to 8."),
+        (
+            {"window": 3, "stride": 4},
+            "`stride` is 4 with a window of 3; expected 1 to 3, so that no element is left out.",
+        ),
+        ({"window": 3, "stride": 0}, "`stride` is 0 with a window of 3; expected 1 to 3"),
+        (
+            {"window": (3, 3)},
+            "`window` is (3, 3); expected an integer, or one for each axis of an example of shape "
+            "(8, 12, 3).",
+        ),
+        ({"window": 2.5}, "`window` is 2.5; expected an integer"),
+        ({"window": 3, "stride": (1, 1)}, "`stride` is (1, 1); expected an integer"),
+        (
+            {"window": 3, "channel_axis": 4},
+            "`channel_axis` is 4; expected 1 to 3, or -1 for the last axis.",
+        ),
+    ],
+)
+def test_a_window_that_does_not_fit(keywords: Any, expected: str) -> None:
+    assert expected in message(ValueError, jinterp.occlusion, *cnn(), IMAGES, 0, **keywords)
+
+
+def test_no_regions() -> None:
+    assert message(ValueError, jinterp.patches, IMAGES, 0) == (
+        "`size` is 0; expected at least 1. Try 8."
+    )
+    assert "expected [batch, *space, channels]" in message(ValueError, jinterp.patches, ROWS, 2)
+    said = message(ValueError, jinterp.patches, IMAGES, 2, channel_axis=9)
+    assert "`channel_axis` is 9" in said
+    assert "`num_segments` is 0; expected at least 1. Try 50." in message(
+        ValueError, jinterp.superpixels, IMAGES, 0
+    )
+    said = message(ValueError, jinterp.superpixels, ROWS)
+    assert "`x` has the shape (4, 7); expected images" in said
+    assert "For signals use patches." in said
+    said = message(TypeError, jax.jit(jinterp.superpixels), IMAGES)
+    assert "`superpixels` was called under jit, vmap or grad, which hides the pixels." in said
+
+
 # --- values that cannot be said
 
 

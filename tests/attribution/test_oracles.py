@@ -147,6 +147,55 @@ def test_the_gap_squared_is_the_infidelity() -> None:
     close(gap**2, [0.10686], 5e-5)
 
 
+FIRST = perceptron, WEIGHTS, np.array([[20.0, 50, 30]]), 0
+
+
+@pytest.mark.parametrize(
+    ("keywords", "expected"),
+    [
+        ({}, [80, 200, 120]),
+        ({"feature_mask": np.array([0, 0, 1])}, [280, 280, 120]),
+        ({"baseline": 4.0}, [64, 184, 104]),
+        ({"baseline": 4.0, "feature_mask": np.array([0, 0, 1])}, [248, 248, 104]),
+        ({"baseline": [0.0, 4.0]}, [72, 192, 112]),
+    ],
+)
+def test_feature_ablation_of_the_perceptron(keywords: Any, expected: list[float]) -> None:
+    close(jinterp.feature_ablation(*FIRST, **keywords), [expected])
+
+
+@pytest.mark.parametrize(
+    ("keywords", "expected"),
+    [
+        ({"stride": 1, "baseline": 10.0}, [200, 220, 240]),
+        ({"stride": 2}, [280, 280, 120]),
+        ({"stride": (2,)}, [280, 280, 120]),
+        ({"stride": 1, "baseline": [10.0, 0.0]}, [240, 260, 280]),
+    ],
+)
+def test_occlusion_of_the_perceptron(keywords: Any, expected: list[float]) -> None:
+    close(jinterp.occlusion(*FIRST, window=2, **keywords), [expected])
+
+
+def thrice(params: None, x: jax.Array) -> jax.Array:
+    return 3 * x.sum((1, 2, 3))[:, None]
+
+
+def test_occlusion_of_two_points_summed_over_the_windows() -> None:
+    x = np.zeros((1, 5, 5, 1))
+    x[0, 1, 1] = x[0, 3, 3] = 1
+    found = jinterp.occlusion(thrice, None, x, 0, window=3, stride=1)[0, ..., 0]
+    num_windows = np.array([1.0, 2, 3, 2, 1])
+    expected = [
+        [3, 6, 6, 3, 0],
+        [6, 15, 18, 12, 3],
+        [6, 18, 24, 18, 6],
+        [3, 12, 18, 15, 6],
+        [0, 3, 6, 6, 3],
+    ]
+    close(found * np.outer(num_windows, num_windows), expected)
+
+
 # Guided integrated gradients: the quadratic form, on which every path has its own answer.
 
 

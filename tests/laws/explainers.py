@@ -54,6 +54,7 @@ REQUIRED: Mapping[str, Callable[[Any], Any]] = {
     "key": lambda x: jax.random.key(0),
     "baselines": lambda x: jax.tree.map(_black_and_white, x),
     "layer": lambda x: "conv",
+    "window": lambda x: 2,
 }
 CHEAP = {"num_steps": 4, "num_samples": 4, "max_steps": 21}
 

@@ -66,6 +66,18 @@ def ablation() -> np.ndarray:
     return positive((A * drops[:, None, None]).sum(-1))
 
 
+def occluded() -> np.ndarray:
+    """The mean over the windows of 2 by 2 that cover a place of what is behind them."""
+    behind = (W * X).sum(-1)
+    windows = behind[:, :-1, :-1] + behind[:, :-1, 1:] + behind[:, 1:, :-1] + behind[:, 1:, 1:]
+    total, num = np.zeros(behind.shape), np.zeros(behind.shape)
+    for row, column in np.ndindex(2, 2):
+        part = np.s_[:, row : row + 2, column : column + 4]
+        total[part] += windows
+        num[part] += 1
+    return np.broadcast_to((total / num)[..., None], X.shape)
+
+
 CLOSED_FORMS = {
     "gradient": W_X,
     "smooth(gradient)": W_X,
@@ -83,6 +95,8 @@ CLOSED_FORMS = {
     "guided_grad_cam": W_X * positive((A * B).sum(-1))[..., None],
     "idgi": W_X**2 / (W_X**2).sum((1, 2, 3), keepdims=True) * SCORES[:, None, None, None],
     "blur_integrated_gradients": W * (X - BLURRED),
+    "occlusion": occluded(),
+    "feature_ablation": W * X,
     "grad_cam": positive((A * B).sum(-1)),
     "xgrad_cam": positive((A * B).sum(-1)),
     "hires_cam": positive((A * B).sum(-1)),

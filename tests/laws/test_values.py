@@ -30,6 +30,7 @@ SPREADS = {
     "score_cam": "its weights count for every place",
     "ablation_cam": "its weights count for every place",
     "attention_rollout": "it sees no score",
+    "occlusion": "its windows reach over the edge of what the model sees",
 }
 
 

@@ -115,3 +115,15 @@ def test_conductance(question: Question) -> None:
             *arguments, layer=f"{layer}_2", rule="gauss_legendre", num_steps=50
         )
         question.check(f"layer_conductance_{layer}_gl50_sum_hw", values.sum((1, 2)))
+
+
+def test_occlusion_and_feature_ablation(question: Question) -> None:
+    """In float64 for eight images in Linen, two in NNX."""
+    arguments = question.first(2 if question.library == "nnx" and question.bits == 64 else 8)
+    occluded = jinterp.occlusion(*arguments, window=8, stride=4)
+    question.check("occlusion_8x8_stride4_zero", occluded)
+    mask = jinterp.patches(question.x, 8)
+    question.check(
+        "feature_ablation_8x8_grid_zero",
+        jinterp.feature_ablation(*arguments, feature_mask=mask),
+    )
