@@ -18,8 +18,8 @@ from jinterp._question import (
 )
 from jinterp._trace import under_transform
 from jinterp._types import ApplyFn, Explainer, Inputs, Params, Target
+from jinterp.attribution._moments import moments_of
 from jinterp.model import logit
-from jinterp.model.score import at_least_float32
 from jinterp.stream import memory
 from jinterp.stream.rows import WithRows, is_sharded
 
@@ -91,7 +91,8 @@ def smooth(
         if first is None:
             keys = jax.random.split(key, (num_samples, 1))
             first = sample(keys[0])
-        return _reduced(first, sample, keys, question.x, reduce)
+        moments = moments_of(first, sample, keys, question.x, squared=reduce == "square")
+        return as_inputs(moments.variance(0) if reduce == "variance" else moments.mean, first)
 
     return smoothed
 
@@ -123,78 +124,6 @@ def _of_several(sample: Callable[[Any], Any], keys: Array, x: Inputs) -> Any:
     except (TypeError, ValueError):
         return None
     return values if all(jnp.shape(leaf)[:1] == rows for leaf in jax.tree.leaves(values)) else None
-
-
-def _reduced(
-    first: Any, sample: Callable[[Any], Any], keys: Array, x: Inputs, reduce: Reduction
-) -> Any:
-    """Mean and sum of squared deviations, kept as the samples come (Welford).
-
-    Args:
-        first: the values for the first keys.
-        sample: the values for some keys, one batch behind the other.
-        keys: `[calls, samples of a call]`.
-        x: the inputs, `[batch, ...]`.
-        reduce: of both what is asked for.
-    """
-
-    def add(state: tuple[Any, Any, Any], some: Any) -> tuple[tuple[Any, Any, Any], None]:
-        return _added(state, sample(some), keys.shape[1], reduce), None
-
-    state = _started(first, keys.shape[1], reduce)
-    if under_transform((first, x)):
-        state = jax.lax.scan(add, state, keys[1:])[0]
-    else:
-        for some in keys[1:]:
-            state, _ = add(state, some)
-    number, mean, deviations = state
-    if reduce == "variance":
-        mean = jax.tree.map(lambda leaf: leaf / number.astype(leaf.dtype), deviations)
-    return as_inputs(mean, first)
-
-
-@functools.partial(jax.jit, static_argnames=("together", "reduce"))
-def _started(values: Any, together: int, reduce: Reduction) -> tuple[Any, Any, Any]:
-    samples = _samples(values, together, reduce)
-    nothing = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), samples)
-    return jax.lax.scan(_add, (jnp.int32(0), nothing, nothing), samples)[0]
-
-
-@functools.partial(jax.jit, static_argnames=("together", "reduce"))
-def _added(
-    state: tuple[Any, Any, Any], values: Any, together: int, reduce: Reduction
-) -> tuple[Any, Any, Any]:
-    return jax.lax.scan(_add, state, _samples(values, together, reduce))[0]
-
-
-def _add(state: tuple[Any, Any, Any], values: Any) -> tuple[tuple[Any, Any, Any], None]:
-    number, mean, deviations = state
-    number = number + 1
-    shift = jax.tree.map(jnp.subtract, values, mean)
-    mean = jax.tree.map(lambda m, s: m + s / number.astype(s.dtype), mean, shift)
-    deviations = jax.tree.map(lambda d, s, v, m: d + s * (v - m), deviations, shift, values, mean)
-    return (number, mean, deviations), None
-
-
-def _samples(values: Any, together: int, reduce: Reduction) -> Any:
-    """`[samples, batch, ...]` of what lies one batch behind the other."""
-
-    def one(leaf: Array) -> Array:
-        if together == 1:
-            return leaf[None]
-        return leaf.reshape(together, len(leaf) // together, *leaf.shape[1:])
-
-    return jax.tree.map(one, _summands(values, reduce))
-
-
-def _summands(values: Any, reduce: Reduction) -> Any:
-    """At least float32, in which they are added up."""
-
-    def one(leaf: Array) -> Array:
-        leaf = at_least_float32(leaf)
-        return jnp.square(leaf) if reduce == "square" else leaf
-
-    return jax.tree.map(one, values)
 
 
 @jax.jit
