@@ -78,6 +78,8 @@ from jinterp.attribution import deconvolution as deconvolution
 # by taking parts of the input away,
 from jinterp.attribution import occlusion as occlusion
 from jinterp.attribution import feature_ablation as feature_ablation
+from jinterp.attribution import rise as rise
+from jinterp.attribution import sobol as sobol
 from jinterp.attribution import patches as patches
 from jinterp.attribution import superpixels as superpixels
 from jinterp.attribution import group_values as group_values
@@ -99,6 +101,7 @@ from jinterp.attribution import rollout as rollout
 
 # other explainers made of these, and what is done with their values.
 from jinterp.attribution import smooth as smooth
+from jinterp.attribution import with_error as with_error
 from jinterp.attribution import at_layer as at_layer
 from jinterp.attribution import each_class as each_class
 from jinterp.attribution import truncate as truncate

@@ -83,6 +83,17 @@ def is_differentiable(x: Inputs) -> None:
         )
 
 
+def can_be_mixed(x: Inputs) -> None:
+    """Inputs of which a part can be that of a baseline."""
+    for leaf in jax.tree.leaves(x):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(
+                f"`x` is {leaf.dtype}, which cannot be mixed with a baseline; expected floating "
+                "point. Preprocess it to floats first, such as x.astype(jnp.float32). For tokens "
+                "use an explainer that replaces them whole, such as jinterp.kernel_shap."
+            )
+
+
 def is_on_this_host(name: str, x: Any) -> None:
     """Something that decides by values sees all of them."""
     if not all(getattr(leaf, "is_fully_addressable", True) for leaf in jax.tree.leaves(x)):

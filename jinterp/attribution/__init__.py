@@ -46,10 +46,14 @@ from jinterp.attribution.occlusion import occlusion as occlusion
 from jinterp.attribution.patches import patches as patches
 from jinterp.attribution.read_explanations import Explanations as Explanations
 from jinterp.attribution.read_explanations import read_explanations as read_explanations
+from jinterp.attribution.rise import rise as rise
 from jinterp.attribution.saliency import saliency as saliency
 from jinterp.attribution.score_cam import score_cam as score_cam
 from jinterp.attribution.smooth import smooth as smooth
+from jinterp.attribution.sobol import sobol as sobol
 from jinterp.attribution.superpixels import superpixels as superpixels
 from jinterp.attribution.truncate import truncate as truncate
 from jinterp.attribution.upsample import upsample as upsample
+from jinterp.attribution.with_error import Estimate as Estimate
+from jinterp.attribution.with_error import with_error as with_error
 from jinterp.attribution.xgrad_cam import xgrad_cam as xgrad_cam

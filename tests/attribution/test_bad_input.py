@@ -402,6 +402,47 @@ def test_no_samples() -> None:
     assert "`num_samples` is 0" in message(ValueError, call, key=KEY, num_samples=0)
 
 
+SAMPLED = [case for case in DISCOVERED if "key" in case.parameters]
+
+
+@every(SAMPLED)
+@pytest.mark.parametrize(("num_samples", "error"), [(0, ValueError), (10.0, TypeError)])
+def test_no_samples_of_an_explainer(case: Case, num_samples: Any, error: Any) -> None:
+    said = message(error, case, num_samples=num_samples)
+    assert f"`num_samples` is {num_samples}; expected a" in said
+    assert "Try " in said
+
+
+@every(SAMPLED)
+def test_an_explainer_without_a_key(case: Case) -> None:
+    said = message(TypeError, case, key=None)
+    assert "`key` is None; expected a random key" in said
+    assert "Use jax.random.key(0)." in said
+
+
+def test_no_standard_error() -> None:
+    said = message(TypeError, jinterp.with_error, jinterp.occlusion)
+    assert said.startswith("`explain` (occlusion, line ")
+    assert "takes no `key`: it does not sample, so its values have no standard error." in said
+    assert "num_repeats` is 1; expected at least 2. Try 10." in message(
+        ValueError, jinterp.with_error, jinterp.rise, num_repeats=1
+    )
+    explain = jinterp.with_error(jinterp.rise, num_repeats=2)
+    assert "`key` is None; expected a random key" in message(TypeError, explain, *cnn(), IMAGES)
+    found = explain(*cnn(), IMAGES, key=KEY, num_samples=3)
+    for confidence in (0, 1, 95):
+        assert message(ValueError, found.interval, confidence) == (
+            f"`confidence` is {confidence}; expected more than 0 and less than 1. Try 0.95."
+        )
+
+
+@pytest.mark.parametrize("explain", [jinterp.rise, jinterp.sobol])
+def test_integers_that_cannot_be_mixed(explain: Any) -> None:
+    said = message(TypeError, explain, *text(), TOKENS, 0, key=KEY)
+    assert "`x` is int32, which cannot be mixed with a baseline; expected floating point." in said
+    assert "For tokens use an explainer that replaces them whole" in said
+
+
 @pytest.mark.parametrize("key", [None, 0, np.zeros(2)])
 def test_no_key(key: Any) -> None:
     said = message(TypeError, jinterp.smooth, jinterp.gradient, key=key)
@@ -459,6 +500,23 @@ def test_several_keys() -> None:
         (
             lambda: jinterp.score_cam(*cnn(), IMAGES, 0, max_channels=0),
             "`max_channels` is 0; expected at least 1. Try 64.",
+        ),
+        (
+            lambda: jinterp.rise(*cnn(), IMAGES, 0, key=KEY, keep=1),
+            "`keep` is 1; expected more than 0 and less than 1. Try 0.5.",
+        ),
+        (
+            lambda: jinterp.rise(*cnn(), IMAGES, 0, key=KEY, num_cells=0),
+            "`num_cells` is 0; expected at least 1. Try 7.",
+        ),
+        (
+            lambda: jinterp.rise(*mlp(), ROWS, 0, key=KEY),
+            "`x` has the shape (4, 7); expected [batch, *space, channels], with at least one axis "
+            "in space.",
+        ),
+        (
+            lambda: jinterp.sobol(*cnn(), IMAGES, 0, key=KEY, num_samples=1),
+            "`num_samples` is 1; expected at least 2. Try 32.",
         ),
     ],
 )

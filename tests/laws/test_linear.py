@@ -112,6 +112,8 @@ CLOSED_FORMS = {
 }
 NOT_LINEAR = {
     "attention_rollout": "a linear model has no attention",
+    "rise": "its masks are random; their expectation is in test_rise",
+    "sobol": "its intensities are random; the limit is in test_sobol",
     "smooth(integrated_gradients)": "each noisy copy has other values; their mean is not exact",
 }
 

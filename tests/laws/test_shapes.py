@@ -105,7 +105,10 @@ def two(params: Any, x: dict[str, jax.Array]) -> jax.Array:
 ONE_ARRAY = {
     "guided_integrated_gradients": "it orders the features of one array",
     "guided_grad_cam": "its map lies on one",
+    "rise": "its masks lie on the places of one array",
 }
+# Where the draws or the whole decide.
+OTHER_WITH_MORE = {"idgi", "expected_gradients", "sobol"}
 
 
 @every(OF_INPUTS)
@@ -117,5 +120,5 @@ def test_inputs_may_be_a_pytree(case: Case) -> None:
         return
     values = case(PARAMS, x, TARGET, two)
     assert jax.tree.map(jnp.shape, values) == jax.tree.map(np.shape, x)
-    if "smooth" not in case.name and case.name not in ("idgi", "expected_gradients"):
+    if "smooth" not in case.name and case.name not in OTHER_WITH_MORE:
         assert_close(values["image"], case(), 1e-4)  # the other array only adds to the logits

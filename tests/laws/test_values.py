@@ -31,6 +31,7 @@ SPREADS = {
     "ablation_cam": "its weights count for every place",
     "attention_rollout": "it sees no score",
     "occlusion": "its windows reach over the edge of what the model sees",
+    "rise": "a place that does not matter has the mean score",
 }
 
 
@@ -53,6 +54,7 @@ POWERS = {
     "eigen_cam": 0,  # it sees no score
     "attention_rollout": 0,
     "guided_grad_cam": 2,  # it is a product of two
+    "sobol": 0,  # its values are shares of a variance
 }
 OTHERWISE = {
     "score_cam": "its weights are a softmax of the scores",
