@@ -80,6 +80,10 @@ from jinterp.attribution import occlusion as occlusion
 from jinterp.attribution import feature_ablation as feature_ablation
 from jinterp.attribution import rise as rise
 from jinterp.attribution import sobol as sobol
+from jinterp.attribution import exact_shapley as exact_shapley
+from jinterp.attribution import permutation_shapley as permutation_shapley
+from jinterp.attribution import kernel_shap as kernel_shap
+from jinterp.attribution import lime as lime
 from jinterp.attribution import patches as patches
 from jinterp.attribution import superpixels as superpixels
 from jinterp.attribution import group_values as group_values

@@ -22,6 +22,7 @@ from jinterp.attribution.deep_lift import deep_lift as deep_lift
 from jinterp.attribution.deep_lift_shap import deep_lift_shap as deep_lift_shap
 from jinterp.attribution.each_class import each_class as each_class
 from jinterp.attribution.eigen_cam import eigen_cam as eigen_cam
+from jinterp.attribution.exact_shapley import exact_shapley as exact_shapley
 from jinterp.attribution.expected_gradients import expected_gradients as expected_gradients
 from jinterp.attribution.explain_dataset import explain_dataset as explain_dataset
 from jinterp.attribution.feature_ablation import feature_ablation as feature_ablation
@@ -39,11 +40,14 @@ from jinterp.attribution.idgi import idgi as idgi
 from jinterp.attribution.input_x_gradient import input_x_gradient as input_x_gradient
 from jinterp.attribution.integrated_gradients import integrated_gradients as integrated_gradients
 from jinterp.attribution.internal_influence import internal_influence as internal_influence
+from jinterp.attribution.kernel_shap import kernel_shap as kernel_shap
 from jinterp.attribution.layer_cam import layer_cam as layer_cam
+from jinterp.attribution.lime import lime as lime
 from jinterp.attribution.lrp import lrp as lrp
 from jinterp.attribution.normalize import normalize as normalize
 from jinterp.attribution.occlusion import occlusion as occlusion
 from jinterp.attribution.patches import patches as patches
+from jinterp.attribution.permutation_shapley import permutation_shapley as permutation_shapley
 from jinterp.attribution.read_explanations import Explanations as Explanations
 from jinterp.attribution.read_explanations import read_explanations as read_explanations
 from jinterp.attribution.rise import rise as rise

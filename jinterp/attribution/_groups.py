@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jinterp._question import Question, answer, report_blank
-from jinterp._types import Baseline, Inputs, Params
+from jinterp._types import AnyArray, Baseline, Inputs, Params
 from jinterp.attribution._paths import baselines_of, mean_of
 from jinterp.model.score import at_least_float32
 
@@ -114,7 +114,7 @@ def _num_groups(ids: Sequence[np.ndarray]) -> int:
 
 
 def coalition_scores(
-    question: Question, groups: Groups, baseline: Baseline, coalitions: Array
+    question: Question, groups: Groups, baseline: Baseline, coalitions: AnyArray
 ) -> Array:
     """The scores where only some groups are those of `x`, and the others those of the baseline.
 

@@ -61,6 +61,25 @@ CHEAP = {"num_steps": 4, "num_samples": 4, "max_steps": 21}
 AT_BOTH = {"guided_grad_cam"}  # has a layer, and values of the inputs
 
 
+def _by_column(x: Any) -> Any:
+    """A group for each column of an image; what else there is is one more."""
+    first, *others = jax.tree.leaves(x)
+    num = first.shape[2]
+    masks = [np.arange(num)[None, :, None], *(np.full([1] * (o.ndim - 1), num) for o in others)]
+    return jax.tree.unflatten(jax.tree.structure(x), masks)
+
+
+def _four_an_element(x: Any) -> int:
+    return 4 * sum(int(np.prod(leaf.shape[1:])) for leaf in jax.tree.leaves(x))
+
+
+# What some explainers need instead, by their names.
+PARTICULAR: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
+    "exact_shapley": {"feature_mask": _by_column},  # it takes 20 groups at most
+    "kernel_shap": {"num_samples": _four_an_element},  # the first half leaves nothing to chance
+}
+
+
 class Case(NamedTuple):
     """An explainer, ready to be called: with what it requires, and cheap."""
 
@@ -97,9 +116,11 @@ class Case(NamedTuple):
         return inspect.isclass(returned) and issubclass(returned, tuple)
 
     def keywords(self, x: Any) -> dict[str, Any]:
-        given = {}
+        given, particular = {}, PARTICULAR.get(self.name, {})
         for name, parameter in self.parameters.items():
-            if name in CHEAP:
+            if name in particular:
+                given[name] = particular[name](x)
+            elif name in CHEAP:
                 given[name] = CHEAP[name]
             elif parameter.default is parameter.empty:
                 given[name] = _required(self.name, name)(x)

@@ -97,6 +97,10 @@ CLOSED_FORMS = {
     "blur_integrated_gradients": W * (X - BLURRED),
     "occlusion": occluded(),
     "feature_ablation": W * X,
+    "exact_shapley": np.broadcast_to((W * X).sum((1, 3), keepdims=True), X.shape),  # of columns
+    "permutation_shapley": W * X,
+    "kernel_shap": W * X,
+    "lime": W * X,
     "grad_cam": positive((A * B).sum(-1)),
     "xgrad_cam": positive((A * B).sum(-1)),
     "hires_cam": positive((A * B).sum(-1)),
@@ -118,9 +122,15 @@ NOT_LINEAR = {
 }
 
 
+MORE: dict[str, dict[str, Any]] = {
+    "blur_integrated_gradients": {"num_steps": 100},
+    "lime": {"num_samples": 100, "ridge": 0.0},  # with which it is shrunk
+}
+
+
 @every([case for case in CASES if case.name not in NOT_LINEAR])
 def test_exact_on_a_linear_model(case: Case) -> None:
     assert case.name in CLOSED_FORMS, "give the values on a linear model, or say in NOT_LINEAR why"
-    more = {"num_steps": 100} if case.name == "blur_integrated_gradients" else {}
-    tolerance = 2e-3 if more else 2e-5  # the blur is no straight path
+    more = MORE.get(case.name, {})
+    tolerance = 2e-3 if case.name == "blur_integrated_gradients" else 2e-5  # no straight path
     assert_close(case(PARAMS, X, TARGET, linear, **more), CLOSED_FORMS[case.name], tolerance)

@@ -31,6 +31,8 @@ SPREADS = {
     "ablation_cam": "its weights count for every place",
     "attention_rollout": "it sees no score",
     "occlusion": "its windows reach over the edge of what the model sees",
+    "kernel_shap": "a regression over random coalitions gives it next to nothing",
+    "lime": "a regression over random coalitions gives it next to nothing",
     "rise": "a place that does not matter has the mean score",
 }
 
