@@ -14,6 +14,7 @@ from jinterp.stream.reduce import histogram as histogram
 from jinterp.stream.reduce import mean as mean
 from jinterp.stream.reduce import moments as moments
 from jinterp.stream.reduce import top_k as top_k
+from jinterp.stream.reduce import top_k_each as top_k_each
 from jinterp.stream.reduce import total as total
 from jinterp.stream.task import AnyOutputs as AnyOutputs
 from jinterp.stream.task import Classification as Classification

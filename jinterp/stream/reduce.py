@@ -260,10 +260,8 @@ def top_k(value_fn: ValueFn, k: int, payload_fn: ValueFn | None = None) -> Reduc
         k: how many to keep.
         payload_fn: `payload_fn(batch, logits)` gives a pytree of `[batch, ...]`.
     """
-    if k < 1:
-        raise ValueError(f"`k` is {k}; expected at least 1. Try 9.")
-
     values_fn = _as_floats(value_fn)
+    merge = functools.partial(_largest, _at_least_one(k), True)
 
     def candidates(batch: Batch, logits: AnyArray) -> State:
         payload = payload_fn(batch, logits) if payload_fn else None
@@ -276,18 +274,65 @@ def top_k(value_fn: ValueFn, k: int, payload_fn: ValueFn | None = None) -> Reduc
     def update(state: State, batch: Batch, logits: AnyArray) -> State:
         return merge(state, candidates(batch, logits))
 
-    def merge(a: State, b: State) -> State:
-        mask, values, indices, _ = both = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), a, b)
-        rank = jnp.where(mask, jnp.where(jnp.isnan(values), 0, 1), 2)
-        order = jnp.arange(len(mask))
-        *_, order = jax.lax.sort((rank, -values, indices, order), num_keys=3)
-        return jax.tree.map(lambda leaf: leaf[order[:k]], both)
-
     def finalize(state: State) -> TopK:
         mask = state[0]
         return TopK(*jax.tree.map(lambda leaf: leaf[mask], state[1:]))
 
     return Reducer(init, update, merge, finalize)
+
+
+@functools.cache
+def top_k_each(value_fn: ValueFn, k: int, payload_fn: ValueFn | None = None) -> Reducer:
+    """A `TopK` of each of several values of an example: arrays `[values, n]`, NaN after all.
+
+    Where each example is compared with several others, and nothing can be said of a NaN. Ties go
+    to the lowest dataset index.
+
+    Args:
+        value_fn: `value_fn(batch, logits)` gives `[batch, values]` floats.
+        k: how many examples to keep for each.
+        payload_fn: `payload_fn(batch, logits)` gives a pytree of `[batch, ...]`.
+    """
+    values_fn = _as_floats(value_fn)
+    largest = functools.partial(_largest, _at_least_one(k), False)
+
+    def candidates(batch: Batch, logits: AnyArray) -> State:
+        """All alike for each value but the value itself, `[values, batch]`."""
+        payload = payload_fn(batch, logits) if payload_fn else None
+        return batch.mask, values_fn(batch, logits).T, batch.indices, payload
+
+    def init(batch: Batch, logits: AnyArray) -> State:
+        mask, values, indices, payload = jax.eval_shape(candidates, batch, logits)
+
+        def empty(leaf: AnyArray) -> AnyArray:
+            return np.zeros((len(values), k, *leaf.shape[1:]), leaf.dtype)
+
+        row = mask, jax.ShapeDtypeStruct(mask.shape, values.dtype), indices, payload
+        return jax.tree.map(empty, row)
+
+    def update(state: State, batch: Batch, logits: AnyArray) -> State:
+        return jax.vmap(largest, (0, (None, 0, None, None)))(state, candidates(batch, logits))
+
+    def finalize(state: State) -> TopK:
+        mask = state[0][0]  # as many for each
+        return TopK(*jax.tree.map(lambda leaf: leaf[:, mask], state[1:]))
+
+    return Reducer(init, update, jax.vmap(largest), finalize)
+
+
+def _at_least_one(k: int) -> int:
+    if k < 1:
+        raise ValueError(f"`k` is {k}; expected at least 1. Try 9.")
+    return k
+
+
+def _largest(k: int, nan_first: bool, a: State, b: State) -> State:
+    """The k largest of two sets of candidates, each a mask, values, indices and a payload."""
+    mask, values, indices, _ = both = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), a, b)
+    rank = jnp.where(mask, jnp.where(jnp.isnan(values) == nan_first, 0, 1), 2)
+    order = jnp.arange(len(mask))
+    *_, order = jax.lax.sort((rank, -values, indices, order), num_keys=3)
+    return jax.tree.map(lambda leaf: leaf[order[:k]], both)
 
 
 Pair = tuple[Any, Any]

@@ -23,6 +23,10 @@ def whole(batch: Batch, logits: jax.Array) -> jax.Array:
     return logits
 
 
+def inputs(batch: Batch, logits: jax.Array) -> jax.Array:
+    return batch.x
+
+
 def target(batch: Batch, logits: jax.Array) -> jax.Array:
     return batch.targets
 
@@ -71,6 +75,13 @@ def test_every_reducer_equals_numpy(sizes: tuple[int, int, int]) -> None:
     np.testing.assert_array_equal(top.payload["logits"], logits[order])
     np.testing.assert_array_equal(top.payload["target"], targets[order])
 
+    each = run(stream.top_k_each(whole, 5, both), logits, batch, devices)
+    orders = [np.lexsort((np.arange(num), -column))[:5] for column in logits.T]
+    np.testing.assert_array_equal(each.indices, orders)
+    np.testing.assert_array_equal(each.values, [logits[o, n] for n, o in enumerate(orders)])
+    np.testing.assert_array_equal(each.payload["logits"], logits[np.array(orders)])
+    np.testing.assert_array_equal(each.payload["target"], targets[np.array(orders)])
+
     rows = run(stream.collect(both), logits, batch, devices)
     np.testing.assert_array_equal(rows["logits"], logits)
     np.testing.assert_array_equal(rows["target"], targets)
@@ -82,6 +93,17 @@ def test_top_k_puts_nan_first_and_breaks_ties_by_index() -> None:
     logits[[5, 6], 0] = 1
     top = run(stream.top_k(first, 9), logits, 2, 1)  # batches of two go to two lanes in turn
     assert top.indices.tolist() == [2, 7, 5, 6, 0, 1, 3, 4, 8]
+
+
+def test_top_k_each_puts_nan_last_and_breaks_ties_by_index() -> None:
+    logits = np.zeros((9, NUM_CLASSES), np.float32)
+    logits[[2, 7], 0] = np.nan
+    logits[[5, 6], 0] = 1
+    logits[:, 1] = -np.inf
+    top = run(stream.top_k_each(inputs, 9), logits, 2, 1)
+    assert top.indices[0].tolist() == [5, 6, 0, 1, 3, 4, 8, 2, 7]
+    assert top.indices[1].tolist() == list(range(9))
+    assert np.isnan(top.values[0, -2:]).all()
 
 
 def test_top_k_keeps_minus_infinity_before_padding() -> None:
@@ -142,6 +164,7 @@ def test_equal_arguments_give_the_same_reducer() -> None:
     ("make", "message"),
     [
         (lambda: stream.top_k(first, 0), "`k` is 0; expected at least 1"),
+        (lambda: stream.top_k_each(whole, 0), "`k` is 0; expected at least 1"),
         (lambda: stream.histogram(first, (1.0, 1.0)), "`edges` is .*; expected at least two"),
     ],
 )
