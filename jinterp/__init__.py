@@ -114,6 +114,9 @@ from jinterp.attribution import aggregate as aggregate
 from jinterp.attribution import upsample as upsample
 from jinterp.attribution import normalize as normalize
 
+# by examples,
+from jinterp.attribution import similar_examples as similar_examples
+
 # and a whole dataset, to disk.
 from jinterp.attribution import explain_dataset as explain_dataset
 from jinterp.attribution import read_explanations as read_explanations

@@ -53,6 +53,8 @@ from jinterp.attribution.read_explanations import read_explanations as read_expl
 from jinterp.attribution.rise import rise as rise
 from jinterp.attribution.saliency import saliency as saliency
 from jinterp.attribution.score_cam import score_cam as score_cam
+from jinterp.attribution.similar_examples import SimilarExamples as SimilarExamples
+from jinterp.attribution.similar_examples import similar_examples as similar_examples
 from jinterp.attribution.smooth import smooth as smooth
 from jinterp.attribution.sobol import sobol as sobol
 from jinterp.attribution.superpixels import superpixels as superpixels

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from jinterp._question import Question
 from jinterp._types import ApplyFn, Inputs, Params, Score
+from jinterp.model.score import at_least_float32
 from jinterp.model.tap import open_layers
 
 
@@ -51,6 +52,27 @@ def activation_of(apply_fn: ApplyFn, layer: str, params: Params, x: Inputs) -> A
     """The layer's output."""
     opened = open_layers(apply_fn, params, x, (layer,))
     return opened(opened.zeros(), params, x)[1][0]
+
+
+def pooled(
+    apply_fn: ApplyFn, layer: str, channel_axis: int, params: Params, x: Inputs
+) -> Float[Array, "batch channels"]:
+    """The layer's output as a vector an example: its mean over space, at least float32."""
+    values = activation_of(apply_fn, layer, params, x)
+    is_one = hasattr(values, "shape") and jnp.issubdtype(values.dtype, jnp.floating)
+    if not is_one or values.ndim < 2:
+        returned = [f"{leaf.dtype}{list(leaf.shape)}" for leaf in jax.tree.leaves(values)]
+        raise TypeError(
+            f"the layer {layer!r} returns {', '.join(returned)}; expected one array "
+            "[batch, ..., channels] of floating point. Use another layer."
+        )
+    if not -values.ndim < channel_axis < values.ndim or channel_axis == 0:
+        raise ValueError(
+            f"`channel_axis` is {channel_axis}; the layer {layer!r} has the axes {values.shape}. "
+            "Try -1."
+        )
+    values = jnp.moveaxis(at_least_float32(values), channel_axis, -1)
+    return values.mean(axis=tuple(range(1, values.ndim - 1)))
 
 
 def as_layer(values: Any, question: Question, layer: str) -> Any:
