@@ -7,7 +7,7 @@ import jax
 import jax.extend.core as jex
 
 from jinterp._types import BatchLossFn, Params
-from jinterp.diagnose._leaves import numbers_of_trained
+from jinterp.model.leaves import numbers_of_trained
 from jinterp.model.program import Atom, Program, flatten
 
 

@@ -9,13 +9,16 @@ import numpy as np
 from jaxtyping import Array
 
 from jinterp._types import BatchLossFn, Params
-from jinterp.diagnose._leaves import trained_leaves, with_leaves, working_dtype
+from jinterp.model.leaves import hessian_times, trained_leaves, with_leaves, working_dtype
 
 
 def times(loss_fn: BatchLossFn, params: Params, batch: Any, tangents: list[Array]) -> list[Array]:
-    """Hv, the derivative of the gradient along v."""
-    gradient = jax.grad(lambda values: loss_fn(with_leaves(params, values), batch))
-    return jax.jvp(gradient, (trained_leaves(params),), (tangents,))[1]
+    """Hv, by all trained leaves."""
+
+    def loss(leaves: list[Any]) -> Array:
+        return loss_fn(with_leaves(params, leaves), batch)
+
+    return hessian_times(loss, trained_leaves(params), tangents)
 
 
 class Hessian:

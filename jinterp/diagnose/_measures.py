@@ -10,8 +10,8 @@ from flax import nnx
 from jaxtyping import Array
 
 from jinterp._types import BatchLossFn, Params
-from jinterp.diagnose._leaves import trained_leaves, with_leaves
 from jinterp.model.layers import are_variables
+from jinterp.model.leaves import trained_leaves, with_leaves
 from jinterp.model.score import at_least_float32
 
 

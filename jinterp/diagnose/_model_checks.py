@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinterp._types import BatchLossFn, Params
-from jinterp.diagnose._leaves import leaf_names, trained_leaves
 from jinterp.diagnose._subject import (
     Check,
     Subject,
@@ -25,6 +24,7 @@ from jinterp.diagnose.activation_stats import ActivationStats, LayerStats
 from jinterp.diagnose.layer_outputs import layer_outputs
 from jinterp.evaluate.confusion import confusion_matrix
 from jinterp.evaluate.losses import cross_entropy
+from jinterp.model.leaves import leaf_names, trained_leaves
 
 _MOST_DEAD, _MOST_SATURATED = 0.5, 0.9
 _FEW = 32

@@ -12,14 +12,14 @@ import optax
 
 from jinterp._functions import name_of, warn_if_made_anew
 from jinterp._types import Batch, BatchLossFn, Params, PreprocessFn
-from jinterp.diagnose._leaves import (
+from jinterp.diagnose._suggestions import smooth, stop
+from jinterp.model.layers import are_variables
+from jinterp.model.leaves import (
     is_batch_loss,
     numbers_of_trained,
     trained_leaves,
     with_leaves,
 )
-from jinterp.diagnose._suggestions import smooth, stop
-from jinterp.model.layers import are_variables
 
 _STEPS_A_LOOK = 10  # a look waits for the device
 

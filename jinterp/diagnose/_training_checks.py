@@ -10,11 +10,11 @@ import numpy as np
 import optax
 
 from jinterp._types import BatchLossFn, Params
-from jinterp.diagnose._leaves import leaf_names, trained_leaves, with_leaves
 from jinterp.diagnose._subject import Check, Subject, failed, listed, passed, skipped
 from jinterp.diagnose.gradient_flow import gradient_flow
 from jinterp.diagnose.leaf_gradient import early_to_late, flow_problems
 from jinterp.evaluate.losses import cross_entropy, per_example
+from jinterp.model.leaves import leaf_names, trained_leaves, with_leaves
 from jinterp.model.score import at_least_float32
 
 _NUM_OVERFITTED, _NUM_STEPS = 32, 300

@@ -15,9 +15,9 @@ from jinterp._text import html_table
 from jinterp._types import ApplyFn, LossFn, Params
 from jinterp.data.batches import Batches, batches
 from jinterp.diagnose import _model_checks, _training_checks
-from jinterp.diagnose._leaves import numbers_of_trained, trainable_flags
 from jinterp.diagnose._subject import Check, Subject, skipped
 from jinterp.evaluate.losses import cross_entropy
+from jinterp.model.leaves import numbers_of_trained, trainable_flags
 
 _NUM_SAMPLED, _LEAST_SAMPLED = 1024, 64
 _MOST_BYTES = 2**28  # of a sample with more, there are fewer examples, but not below these

@@ -9,7 +9,6 @@ import optax
 from jinterp._text import text_table
 from jinterp._types import BatchLossFn, Params
 from jinterp.diagnose._depth import reading_order
-from jinterp.diagnose._leaves import is_batch_loss, leaf_names, trained_leaves
 from jinterp.diagnose._measures import measured, state_for
 from jinterp.diagnose.leaf_gradient import (
     LeafGradient,
@@ -17,6 +16,7 @@ from jinterp.diagnose.leaf_gradient import (
     flow_problems,
     leaf_gradient,
 )
+from jinterp.model.leaves import is_batch_loss, leaf_names, trained_leaves
 
 
 class GradientFlow(NamedTuple):

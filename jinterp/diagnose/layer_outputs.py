@@ -9,9 +9,9 @@ import numpy as np
 from jinterp import _check
 from jinterp._text import text_table
 from jinterp._types import ApplyFn, Inputs, Params
-from jinterp.diagnose._leaves import names_of_all
 from jinterp.diagnose._observed import first_of
 from jinterp.model.layers import layers
+from jinterp.model.leaves import names_of_all
 from jinterp.model.opened import HoldsLayers
 from jinterp.model.origins import Origins, origins
 from jinterp.model.score import at_least_float32

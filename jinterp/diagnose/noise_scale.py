@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from jinterp import _check
 from jinterp._types import BatchLossFn, Params
-from jinterp.diagnose._leaves import is_batch_loss, trained_leaves, with_leaves, working_dtype
+from jinterp.model.leaves import is_batch_loss, trained_leaves, with_leaves, working_dtype
 from jinterp.model.score import at_least_float32
 
 

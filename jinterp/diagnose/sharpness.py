@@ -12,7 +12,7 @@ from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator
 from jinterp import _check
 from jinterp._types import BatchLossFn, Params
 from jinterp.diagnose._hessian import Hessian, times
-from jinterp.diagnose._leaves import is_batch_loss, trained_leaves, working_dtype
+from jinterp.model.leaves import is_batch_loss, trained_leaves, working_dtype
 
 _SMALL = 32  # parameters, up to which the whole Hessian is made
 

@@ -13,10 +13,10 @@ from rich.table import Table
 from jinterp import _check
 from jinterp._text import html_table, text_table, with_prefix
 from jinterp._types import ApplyFn, Inputs, Params
-from jinterp.diagnose._leaves import names_of_all, trainable_flags
 from jinterp.model.adapt import Model, from_linen, from_nnx
 from jinterp.model.costs import Cost, costs, num_read
 from jinterp.model.layers import layers, trained
+from jinterp.model.leaves import names_of_all, trainable_flags
 
 _HEADER = ("", "output", "parameters", "trainable", "multiply-adds", "FLOPs", "bytes")
 

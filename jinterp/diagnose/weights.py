@@ -11,8 +11,8 @@ from scipy.sparse.linalg import svds
 from jinterp import _check
 from jinterp._text import text_table
 from jinterp._types import Params
-from jinterp.diagnose._leaves import names_of_all
 from jinterp.diagnose._power_law import NO_POWER_LAW, PowerLaw, power_law
+from jinterp.model.leaves import names_of_all
 
 _LARGEST_SIDE = 4096  # of a Gram matrix whose eigenvalues take seconds
 

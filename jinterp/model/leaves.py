@@ -1,6 +1,6 @@
 """The leaves of `params` that a loss is differentiated by, their names, and the loss itself."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -26,16 +26,33 @@ def numbers_of_trained(params: Params) -> list[int]:
 
 def trained_leaves(params: Params) -> list[Any]:
     """The leaves that are trained, in the order of the tree."""
-    leaves = jax.tree.leaves(params)
-    return [leaves[number] for number in numbers_of_trained(params)]
+    return leaves_at(params, numbers_of_trained(params))
 
 
 def with_leaves(params: Params, values: Sequence[Any]) -> Params:
     """`params` with others in the place of `trained_leaves(params)`."""
+    return with_leaves_at(params, numbers_of_trained(params), values)
+
+
+def leaves_at(params: Params, numbers: Sequence[int]) -> list[Any]:
+    """Some of the leaves."""
+    leaves = jax.tree.leaves(params)
+    return [leaves[number] for number in numbers]
+
+
+def with_leaves_at(params: Params, numbers: Sequence[int], values: Sequence[Any]) -> Params:
+    """`params` with others in the place of `leaves_at(params, numbers)`."""
     leaves, treedef = jax.tree.flatten(params)
-    for number, value in zip(numbers_of_trained(params), values, strict=True):
+    for number, value in zip(numbers, values, strict=True):
         leaves[number] = value
     return jax.tree.unflatten(treedef, leaves)
+
+
+def hessian_times(
+    loss: Callable[[list[Any]], Any], leaves: list[Any], tangents: list[Any]
+) -> list[Any]:
+    """Hv for the Hessian of a loss of leaves: the derivative of its gradient along v."""
+    return jax.jvp(jax.grad(loss), (leaves,), (tangents,))[1]
 
 
 def trainable_flags(trainable: Any, params: Params) -> np.ndarray:
