@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jinterp import _check
-from jinterp._types import AnyArray, Batch, FloatMaps, LabelMaps, LossFn, Masks
+from jinterp._types import AnyArray, Batch, FloatMaps, LabelMaps, LossFn, Masks, Params
 from jinterp.evaluate.losses import cross_entropy, exponential_sums, logit_of_target
 from jinterp.evaluate.predictions import finite_inputs, predicted_classes
 from jinterp.model.score import at_least_float32
@@ -70,9 +70,9 @@ class Pixels(NamedTuple):
 
 @functools.cache
 def pixels_of_batch(loss_fn: LossFn, ignore_index: int | None, num_names: int | None) -> Any:
-    """A `prepare(batch, logits) -> Pixels`: what is dear is computed once for all that counts."""
+    """A `prepare` that gives `Pixels`: what is dear is computed once for all that counts."""
 
-    def prepare(batch: Batch, logits: Array) -> Pixels:
+    def prepare(params: Params, batch: Batch, logits: Array) -> Pixels:
         if num_names is not None:
             _check.num_names_match(num_names, logits.shape[-1])
         return pixels_of(batch.targets, logits, ignore_index, loss_fn)

@@ -75,8 +75,9 @@ def fold(
             of streams alternate.
         task: what outputs and targets must be: `Classification`, `Segmentation`, `Regression` or
             `AnyOutputs` of `jinterp.stream`.
-        prepare: `prepare(batch, logits)`, computed once a batch and given to the reducers in
-            place of the logits; arrays `[batch, ...]`.
+        prepare: `prepare(params, batch, logits)`, computed once a batch, on each device for its
+            part of it, and given to the reducers in place of the logits. `batch.x` is not
+            preprocessed, and padding is not left out.
         mesh: the devices to cut batches over, along the axis `"data"` where it has one. None uses
             the mesh that `params` are on, all devices in a run of several processes, else one.
         progress: show a progress bar; None shows one for a long pass in a terminal.

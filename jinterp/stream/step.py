@@ -17,7 +17,7 @@ from jinterp.stream.reduce import Collect, Reducer
 from jinterp.stream.task import Task
 
 Reducers = tuple[tuple[str, Reducer | Collect], ...]
-Prepare = Callable[[Batch, jax.Array], Any]
+Prepare = Callable[[Params, Batch, Any], Any]
 
 
 class Run(NamedTuple):
@@ -95,7 +95,7 @@ class Run(NamedTuple):
 
     def _seen(self, batch: Batch, logits: Any) -> Any:
         """The shapes of what the reducers are given."""
-        return jax.eval_shape(self.prepare, batch, logits) if self.prepare else logits
+        return jax.eval_shape(self.prepare, self.params, batch, logits) if self.prepare else logits
 
     def structure(self, batch: Batch, logits: Any) -> tuple[Any, Any]:
         """The structures of the accumulators, and of the rows with their indices and mask."""
@@ -131,20 +131,24 @@ def _step(
     """New states, collected rows, and the logits of each shard's first example, for one batch."""
     logits = apply_fn(params, preprocess(batch.x) if preprocess else batch.x)
 
-    def update(states: list[Any], batch: Batch, logits: Any) -> tuple[Any, ...]:
+    def update(states: list[Any], batch: Batch, logits: Any, params: Params) -> tuple[Any, ...]:
         states = jax.tree.map(lambda leaf: leaf[0], states)
         updates = [r.update for _, r in reducers if isinstance(r, Reducer)]
-        seen = prepare(batch, logits) if prepare else logits
+        seen = prepare(params, batch, logits) if prepare else logits
         states = [f(state, batch, seen) for f, state in zip(updates, states, strict=True)]
         rows = [r.value_fn(batch, seen) for _, r in reducers if isinstance(r, Collect)]
         first = jax.tree.map(lambda leaf: leaf[:1], logits)
         return jax.tree.map(lambda leaf: leaf[None], states), rows, first
 
     # Each shard updates a state of its own, so no batch waits for a collective.
-    cut = PartitionSpec(placement.axes)
-    return jax.shard_map(update, mesh=placement.mesh, in_specs=cut, out_specs=cut, check_vma=False)(
-        states, batch, logits
-    )
+    cut, whole = PartitionSpec(placement.axes), PartitionSpec()
+    return jax.shard_map(
+        update,
+        mesh=placement.mesh,
+        in_specs=(cut, cut, cut, whole),
+        out_specs=cut,
+        check_vma=False,
+    )(states, batch, logits, params if prepare else ())
 
 
 @functools.partial(jax.jit, static_argnames="placement")

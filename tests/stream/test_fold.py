@@ -82,6 +82,28 @@ def test_sharded_parameters_stay_sharded() -> None:
     np.testing.assert_array_equal(found, jinterp.confusion_matrix(*identity(4), (LOGITS, TARGETS)))
 
 
+def slopes(params: jax.Array, batch: jinterp.Batch, logits: jax.Array) -> jax.Array:
+    """The gradient of the first logit by the parameters, of each example."""
+    return jax.vmap(jax.grad(lambda weights, x: (x @ weights)[0]), (None, 0))(params, batch.x)
+
+
+def mean_of_prepared(batch: jinterp.Batch, prepared: jax.Array) -> jax.Array:
+    return prepared
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_what_is_prepared_may_depend_on_the_parameters(sharded: bool) -> None:
+    mesh = jax.make_mesh((2, 2), ("data", "model"))
+    weights = jnp.eye(4)
+    if sharded:
+        weights = jax.device_put(weights, NamedSharding(mesh, PartitionSpec(None, "model")))
+    found = jinterp.fold(
+        {"it": stream.mean(mean_of_prepared)}, linear, weights, (LOGITS, TARGETS), prepare=slopes
+    )["it"]
+    expected = np.outer(LOGITS.mean(0), np.eye(4)[0])
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
 def test_x64_and_half_precision_work() -> None:
     single = jinterp.top_losses(*identity(4), (LOGITS, TARGETS))
     with jax.enable_x64(True):
