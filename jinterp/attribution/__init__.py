@@ -1,5 +1,6 @@
 """Why: what in the input, or at a layer, a model's score comes from."""
 
+from jinterp.attribution._influence import InfluentialExamples as InfluentialExamples
 from jinterp.attribution.ablation_cam import ablation_cam as ablation_cam
 from jinterp.attribution.adaptive_integrated_gradients import (
     AdaptiveIntegratedGradients as AdaptiveIntegratedGradients,
@@ -37,6 +38,8 @@ from jinterp.attribution.guided_integrated_gradients import (
 )
 from jinterp.attribution.hires_cam import hires_cam as hires_cam
 from jinterp.attribution.idgi import idgi as idgi
+from jinterp.attribution.influence import Influence as Influence
+from jinterp.attribution.influence import influence as influence
 from jinterp.attribution.input_x_gradient import input_x_gradient as input_x_gradient
 from jinterp.attribution.integrated_gradients import integrated_gradients as integrated_gradients
 from jinterp.attribution.internal_influence import internal_influence as internal_influence
