@@ -117,6 +117,7 @@ from jinterp.attribution import normalize as normalize
 # by examples,
 from jinterp.attribution import similar_examples as similar_examples
 from jinterp.attribution import influence as influence
+from jinterp.attribution import tracin as tracin
 
 # and a whole dataset, to disk.
 from jinterp.attribution import explain_dataset as explain_dataset

@@ -61,6 +61,8 @@ from jinterp.attribution.similar_examples import similar_examples as similar_exa
 from jinterp.attribution.smooth import smooth as smooth
 from jinterp.attribution.sobol import sobol as sobol
 from jinterp.attribution.superpixels import superpixels as superpixels
+from jinterp.attribution.tracin import TracIn as TracIn
+from jinterp.attribution.tracin import tracin as tracin
 from jinterp.attribution.truncate import truncate as truncate
 from jinterp.attribution.upsample import upsample as upsample
 from jinterp.attribution.with_error import Estimate as Estimate

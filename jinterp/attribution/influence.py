@@ -34,7 +34,7 @@ class Influence(NamedTuple):
 
     Attributes:
         helpful: those with the largest scores, the largest first.
-        harmful: those with the least scores, the least first.
+        harmful: those with the least scores, the least first, not all of them below 0.
         num_examples: of the training data, n: without an example the test loss is about
             score / n higher.
         residuals: `[tests]`, ‖g − (H + damping I) s‖ / ‖g‖ of the solution s behind the scores.
