@@ -119,6 +119,10 @@ from jinterp.attribution import similar_examples as similar_examples
 from jinterp.attribution import influence as influence
 from jinterp.attribution import tracin as tracin
 
+# by concepts,
+from jinterp.attribution import concept_vectors as concept_vectors
+from jinterp.attribution import tcav as tcav
+
 # and a whole dataset, to disk.
 from jinterp.attribution import explain_dataset as explain_dataset
 from jinterp.attribution import read_explanations as read_explanations

@@ -17,6 +17,8 @@ from jinterp.attribution.blur_integrated_gradients import (
     blur_integrated_gradients as blur_integrated_gradients,
 )
 from jinterp.attribution.completeness_gap import completeness_gap as completeness_gap
+from jinterp.attribution.concept_vectors import ConceptVectors as ConceptVectors
+from jinterp.attribution.concept_vectors import concept_vectors as concept_vectors
 from jinterp.attribution.conductance import conductance as conductance
 from jinterp.attribution.deconvolution import deconvolution as deconvolution
 from jinterp.attribution.deep_lift import deep_lift as deep_lift
@@ -61,6 +63,8 @@ from jinterp.attribution.similar_examples import similar_examples as similar_exa
 from jinterp.attribution.smooth import smooth as smooth
 from jinterp.attribution.sobol import sobol as sobol
 from jinterp.attribution.superpixels import superpixels as superpixels
+from jinterp.attribution.tcav import Tcav as Tcav
+from jinterp.attribution.tcav import tcav as tcav
 from jinterp.attribution.tracin import TracIn as TracIn
 from jinterp.attribution.tracin import tracin as tracin
 from jinterp.attribution.truncate import truncate as truncate

@@ -54,10 +54,8 @@ def activation_of(apply_fn: ApplyFn, layer: str, params: Params, x: Inputs) -> A
     return opened(opened.zeros(), params, x)[1][0]
 
 
-def pooled(
-    apply_fn: ApplyFn, layer: str, channel_axis: int, params: Params, x: Inputs
-) -> Float[Array, "batch channels"]:
-    """The layer's output as a vector an example: its mean over space, at least float32."""
+def floats_of(apply_fn: ApplyFn, layer: str, params: Params, x: Inputs) -> Array:
+    """The layer's only output `[batch, ...]`, at least float32, or a named error."""
     values = activation_of(apply_fn, layer, params, x)
     is_one = hasattr(values, "shape") and jnp.issubdtype(values.dtype, jnp.floating)
     if not is_one or values.ndim < 2:
@@ -66,12 +64,24 @@ def pooled(
             f"the layer {layer!r} returns {', '.join(returned)}; expected one array "
             "[batch, ..., channels] of floating point. Use another layer."
         )
+    return at_least_float32(values)
+
+
+def channels_last(values: Array, layer: str, channel_axis: int) -> Array:
+    """`[batch, *space, channels]`, or a named error."""
     if not -values.ndim < channel_axis < values.ndim or channel_axis == 0:
         raise ValueError(
             f"`channel_axis` is {channel_axis}; the layer {layer!r} has the axes {values.shape}. "
             "Try -1."
         )
-    values = jnp.moveaxis(at_least_float32(values), channel_axis, -1)
+    return jnp.moveaxis(values, channel_axis, -1)
+
+
+def pooled(
+    apply_fn: ApplyFn, layer: str, channel_axis: int, params: Params, x: Inputs
+) -> Float[Array, "batch channels"]:
+    """The layer's output as a vector an example: its mean over space."""
+    values = channels_last(floats_of(apply_fn, layer, params, x), layer, channel_axis)
     return values.mean(axis=tuple(range(1, values.ndim - 1)))
 
 
