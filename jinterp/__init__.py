@@ -122,6 +122,9 @@ from jinterp.attribution import tracin as tracin
 # by concepts,
 from jinterp.attribution import concept_vectors as concept_vectors
 from jinterp.attribution import tcav as tcav
+from jinterp.attribution import concept_factors as concept_factors
+from jinterp.attribution import concept_maps as concept_maps
+from jinterp.attribution import concept_importance as concept_importance
 
 # and a whole dataset, to disk.
 from jinterp.attribution import explain_dataset as explain_dataset

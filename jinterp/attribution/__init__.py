@@ -17,6 +17,10 @@ from jinterp.attribution.blur_integrated_gradients import (
     blur_integrated_gradients as blur_integrated_gradients,
 )
 from jinterp.attribution.completeness_gap import completeness_gap as completeness_gap
+from jinterp.attribution.concept_factors import ConceptFactors as ConceptFactors
+from jinterp.attribution.concept_factors import concept_factors as concept_factors
+from jinterp.attribution.concept_importance import concept_importance as concept_importance
+from jinterp.attribution.concept_maps import concept_maps as concept_maps
 from jinterp.attribution.concept_vectors import ConceptVectors as ConceptVectors
 from jinterp.attribution.concept_vectors import concept_vectors as concept_vectors
 from jinterp.attribution.conductance import conductance as conductance
