@@ -68,6 +68,8 @@ class BasicBlock(nn.Module):
 
 
 class CifarResNet(Halves):
+    block: type[nn.Module] = BasicBlock
+
     def __init__(self, depth: int):
         super().__init__()
         inputs = resnet.WIDTHS[0]
@@ -75,7 +77,7 @@ class CifarResNet(Halves):
         self.bn1 = nn.BatchNorm2d(inputs)
         self.names = [name for name, *_ in resnet.stages(depth)]
         for name, features, strides in resnet.stages(depth):
-            self.add_module(name, BasicBlock(inputs, features, strides))
+            self.add_module(name, self.block(inputs, features, strides))
             inputs = features
         self.linear, self.layer = nn.Linear(inputs, 10), self.names[-1]
 
@@ -191,7 +193,12 @@ _NAMES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": 
 
 def twin(name: str, variables: Any) -> Halves:
     """The network with the weights of Linen variables, in evaluation mode."""
-    model, state = TWINS[name](), {}
+    return loaded(TWINS[name](), variables)
+
+
+def loaded(model: Halves, variables: Any) -> Halves:
+    """A network of modules of the same names with these weights."""
+    state = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]:
         *modules, own = [each.key for each in path[1:]]  # without the collection
         value = np.array(leaf)
