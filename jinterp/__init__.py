@@ -62,6 +62,7 @@ from jinterp.attribution import input_x_gradient as input_x_gradient
 from jinterp.attribution import integrated_gradients as integrated_gradients
 from jinterp.attribution import adaptive_integrated_gradients as adaptive_integrated_gradients
 from jinterp.attribution import expected_gradients as expected_gradients
+from jinterp.attribution import gradient_shap as gradient_shap
 from jinterp.attribution import idgi as idgi
 from jinterp.attribution import blur_integrated_gradients as blur_integrated_gradients
 from jinterp.attribution import guided_integrated_gradients as guided_integrated_gradients

@@ -36,6 +36,7 @@ from jinterp.attribution.feature_ablation import feature_ablation as feature_abl
 from jinterp.attribution.grad_cam import grad_cam as grad_cam
 from jinterp.attribution.grad_cam_plus_plus import grad_cam_plus_plus as grad_cam_plus_plus
 from jinterp.attribution.gradient import gradient as gradient
+from jinterp.attribution.gradient_shap import gradient_shap as gradient_shap
 from jinterp.attribution.group_values import group_values as group_values
 from jinterp.attribution.guided_backprop import guided_backprop as guided_backprop
 from jinterp.attribution.guided_grad_cam import guided_grad_cam as guided_grad_cam

@@ -106,5 +106,11 @@ def scaled_difference(x: Inputs, baseline: Inputs, slopes: Inputs, weight: Any) 
     return jax.tree.map(one, x, baseline, slopes)
 
 
+def range_of(leaf: Any) -> Any:
+    """The maximum less the minimum of each example, `[batch, 1, ...]`."""
+    axes = tuple(range(1, leaf.ndim))
+    return leaf.max(axis=axes, keepdims=True) - leaf.min(axis=axes, keepdims=True)
+
+
 def mean_of(values: list[Any]) -> Any:
     return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]) / len(leaves), *values)

@@ -16,7 +16,7 @@ from jinterp._question import (
     with_predictions,
 )
 from jinterp._types import ApplyFn, Inputs, Params, Score, Target
-from jinterp.attribution._paths import between, matching, scaled_difference
+from jinterp.attribution._paths import between, matching, range_of, scaled_difference
 from jinterp.model import logit
 
 
@@ -65,18 +65,19 @@ def expected_gradients(
     >>> values.tolist()
     [[3.0, 1.0]]
 
-    Source: Erion et al. 2021, equation 3; without noise it is Captum's GradientShap.
+    Source: Erion et al. 2021, equation 3. `gradient_shap` is it with noise.
     """
     _check.at_least_one("num_samples", num_samples, 100)
     _check.is_key(key)
     question = with_predictions(ask(apply_fn, params, x, target, score))
-    drawn = _drawn(matching(baselines, question.x), key, num_samples)
-    values = as_inputs(answer(_at, question, num_samples, points=drawn), question.x)
+    points = *drawn(matching(baselines, question.x), key, num_samples), None
+    values = as_inputs(answer(contribution_at, question, num_samples, points=points), question.x)
     report_blank(values, "expected_gradients", "the score does not change along the paths.")
     return values
 
 
-def _drawn(baselines: Inputs, key: jax.Array, num_samples: int) -> tuple[Inputs, jax.Array]:
+def drawn(baselines: Inputs, key: jax.Array, num_samples: int) -> tuple[Inputs, jax.Array]:
+    """A baseline `[samples, ...]` and a position `[samples]` for each sample."""
     order_key, position_key = jax.random.split(key)
     num_baselines = len(jax.tree.leaves(baselines)[0])
     rounds = -(-num_samples // num_baselines)
@@ -89,10 +90,19 @@ def _drawn(baselines: Inputs, key: jax.Array, num_samples: int) -> tuple[Inputs,
     return jax.tree.map(lambda leaf: leaf[chosen], baselines), positions
 
 
-def _at(static: Any, params: Params, rows: Any, point: Any) -> Any:
+def contribution_at(static: Any, params: Params, rows: Any, point: Any) -> Any:
+    """The contribution of one baseline, position and noise, in shares of the range, or none."""
     apply_fn, score, num_samples = static
     x, target, _ = rows
-    one, position = point
+    one, position, noise = point
     baseline = jax.tree.map(lambda b, a: jnp.broadcast_to(b[None], a.shape), one, x)
-    slopes = input_gradient(apply_fn, score, params, between(baseline, x, position), target)
+    inside = between(baseline, x, position)
+    if noise is not None:
+        inside = jax.tree.map(
+            lambda at, own, leaf: at + own[None].astype(leaf.dtype) * range_of(leaf),
+            inside,
+            noise,
+            x,
+        )
+    slopes = input_gradient(apply_fn, score, params, inside, target)
     return scaled_difference(x, baseline, slopes, np.float64(1 / num_samples))

@@ -137,12 +137,11 @@ def _drawn(key: jax.Array, plan: _Plan) -> tuple[Array, Array]:
             both = [is_in] if 2 * size == plan.num_groups else [is_in, ~is_in]
             coalitions += both
             weights += len(both) * [plan.weight(size) / plan.num(size)]
-    whole = jnp.array(np.stack(coalitions)), jnp.array(weights, jnp.float32)
-    if plan.num_pairs == 0:
-        return whole
-    drawn, total = _pairs(key, plan), sum(map(plan.weight, plan.drawn))
-    share = jnp.full(len(drawn), total / len(drawn), jnp.float32)
-    return jnp.concatenate([whole[0], drawn]), jnp.concatenate([whole[1], share])
+    share = sum(map(plan.weight, plan.drawn)) / max(2 * plan.num_pairs, 1)
+    weights += 2 * plan.num_pairs * [share]
+    whole = jnp.asarray(np.stack(coalitions))
+    drawn = jnp.concatenate([whole, _pairs(key, plan)]) if plan.num_pairs else whole
+    return drawn, jnp.asarray(np.array(weights))
 
 
 @functools.partial(jax.jit, static_argnames="plan")

@@ -24,8 +24,8 @@ def lime(
     key: jax.Array,
     num_samples: int = 1000,
     feature_mask: FeatureMask = None,
-    kernel_width: float = 0.25,
-    ridge: float = 1.0,
+    kernel_width: int | float = 0.25,
+    ridge: int | float = 1.0,
     score: Score = logit,
     baseline: Baseline = 0.0,
 ) -> Any:

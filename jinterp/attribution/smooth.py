@@ -19,6 +19,7 @@ from jinterp._question import (
 from jinterp._trace import under_transform
 from jinterp._types import ApplyFn, Explainer, Inputs, Params, Target
 from jinterp.attribution._moments import moments_of
+from jinterp.attribution._paths import range_of
 from jinterp.model import logit
 from jinterp.stream import memory
 from jinterp.stream.rows import WithRows, is_sharded
@@ -132,11 +133,9 @@ def _noisy(x: Inputs, keys: jax.Array, noise: Any) -> Inputs:
     leaves, treedef = jax.tree.flatten(x)
 
     def one(leaf: Array, own: Any) -> Array:
-        axes = tuple(range(1, leaf.ndim))
-        spread = leaf.max(axis=axes, keepdims=True) - leaf.min(axis=axes, keepdims=True)
         drawn = jax.random.normal(own, leaf.shape[1:], jnp.float32)  # the same for every dtype
         scaled = jnp.asarray(noise).astype(drawn.dtype) * drawn[None]
-        return leaf + scaled.astype(leaf.dtype) * spread
+        return leaf + scaled.astype(leaf.dtype) * range_of(leaf)
 
     def copy(key: jax.Array) -> list[Array]:
         return list(map(one, leaves, jax.random.split(key, len(leaves))))

@@ -10,7 +10,11 @@ from jinterp._types import EitherArray
 
 
 def superpixels(
-    x: EitherArray, num_segments: int = 50, *, compactness: float = 10.0, channel_axis: int = -1
+    x: EitherArray,
+    num_segments: int = 50,
+    *,
+    compactness: int | float = 10.0,
+    channel_axis: int = -1,
 ) -> Int[np.ndarray, "..."]:
     """A `feature_mask` for each image: connected regions of like colour (SLIC).
 

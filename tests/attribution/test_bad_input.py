@@ -515,6 +515,34 @@ def test_several_keys() -> None:
             "in space.",
         ),
         (
+            lambda: jinterp.gradient_shap(*cnn(), IMAGES, 0, key=KEY, baselines=IMAGES, noise=-0.1),
+            "`noise` is -0.1; expected a share of the range, such as 0.15.",
+        ),
+        (
+            lambda: jinterp.permutation_shapley(*mlp(), ROWS, 0, key=KEY, num_samples=7),
+            "`num_samples` is 7; expected an even number, since orders come in pairs, each with "
+            "its reverse. Use 8.",
+        ),
+        (
+            lambda: jinterp.kernel_shap(*cnn(), IMAGES, 0, key=KEY, num_samples=500),
+            "`num_samples` is 500 for 288 groups; expected at least 576, each group alone and all "
+            "without it. Use num_samples=576 or more, or give fewer groups as `feature_mask`, "
+            "such as jinterp.patches or jinterp.superpixels make.",
+        ),
+        (
+            lambda: jinterp.lime(*mlp(), ROWS, 0, key=KEY, kernel_width=0),
+            "`kernel_width` is 0; expected more than 0. Try 0.25.",
+        ),
+        (
+            lambda: jinterp.lime(*mlp(), ROWS, 0, key=KEY, ridge=-1),
+            "`ridge` is -1; expected 0 or more. Try 1.0.",
+        ),
+        (
+            lambda: jinterp.lime(*mlp(), ROWS, 0, key=KEY, ridge=0, num_samples=7),
+            "`num_samples` is 7 for 7 groups, and `ridge` is 0; expected at least 8, so that there "
+            "is one solution. Give a ridge, more samples, or fewer groups as `feature_mask`.",
+        ),
+        (
             lambda: jinterp.sobol(*cnn(), IMAGES, 0, key=KEY, num_samples=1),
             "`num_samples` is 1; expected at least 2. Try 32.",
         ),

@@ -250,3 +250,25 @@ def test_adaptive_at_a_layer(x64: None) -> None:
     error = np.linalg.norm((found.values - expected).reshape(4, -1), axis=1)
     assert (error <= 0.02 * np.linalg.norm(expected.reshape(4, -1), axis=1)).all()
     assert len(set(found.num_steps.tolist())) > 1
+
+
+# Noise along the paths.
+
+
+def test_without_noise_gradient_shap_is_expected_gradients() -> None:
+    keywords = {"baselines": ROWS[:2], "key": jax.random.key(3), "num_samples": 6}
+    arguments = *networks.mlp(), ROWS, TARGET
+    found = jinterp.gradient_shap(*arguments, noise=0, **keywords)
+    np.testing.assert_array_equal(found, jinterp.expected_gradients(*arguments, **keywords))
+    noisy = jinterp.gradient_shap(*arguments, **keywords)
+    assert (noisy != found).any()
+
+
+def test_noise_is_a_share_of_the_range(x64: None) -> None:
+    """E[x · 4 (αx + ε)³] = x⁴ + 6 x² σ², with σ the share of each example's range."""
+    x = np.array([[1.0, -1.0, 0.5], [3.0, -1.0, 2.0]])
+    found = jinterp.gradient_shap(
+        quartic, None, x, 0, baselines=0 * x, key=jax.random.key(0), num_samples=40_000, noise=0.2
+    )
+    sigma = 0.2 * np.array([[2.0], [4.0]])
+    np.testing.assert_allclose(found, x**4 + 6 * x**2 * sigma**2, rtol=0.05)

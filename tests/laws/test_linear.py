@@ -87,9 +87,10 @@ CLOSED_FORMS = {
     "adaptive_integrated_gradients": W * X,
     "guided_integrated_gradients": W * X,
     "expected_gradients": W * (X - 0.5),  # of black and white
+    "gradient_shap": W * (X - 0.5),
     "lrp": W * X,
     "deep_lift": W * X,
-    "deep_lift_shap": W * (X - 0.5),  # of black and white
+    "deep_lift_shap": W * (X - 0.5),
     "guided_backprop": W_X,  # there is no ReLU
     "deconvolution": W_X,
     "guided_grad_cam": W_X * positive((A * B).sum(-1))[..., None],

@@ -108,7 +108,7 @@ ONE_ARRAY = {
     "rise": "its masks lie on the places of one array",
 }
 # Where the draws or the whole decide.
-OTHER_WITH_MORE = {"idgi", "expected_gradients", "sobol", "lime"}
+OTHER_WITH_MORE = {"idgi", "expected_gradients", "gradient_shap", "sobol", "lime"}
 
 
 @every(OF_INPUTS)
