@@ -364,7 +364,6 @@ def _joined_sums(by_slice: Sequence[Sequence[Any]], num_examples: int) -> Any:
     return _concatenated(sums, num_examples)
 
 
-@functools.partial(jax.jit, static_argnames=("num_examples", "num_points"))
 def _joined_stacks(
     by_slice: Sequence[Sequence[Sequence[Any]]], num_examples: int, num_points: int
 ) -> Any:
@@ -373,9 +372,26 @@ def _joined_stacks(
     for groups in by_slice:
         longest = max(map(len, groups))
         ordered = [group[n] for n in range(longest) for group in groups if n < len(group)]
-        joined = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *ordered)
-        stacks.append(jax.tree.map(lambda leaf: leaf[:, :num_points], joined))
-    return _concatenated(stacks, num_examples)
+        while len(ordered) > _MOST_PARTS:
+            starts = range(0, len(ordered), _MOST_PARTS)
+            ordered = [_along_points(ordered[n : n + _MOST_PARTS]) for n in starts]
+        stacks.append(ordered)
+    return _ordered_stacks(stacks, num_examples, num_points)
+
+
+_MOST_PARTS = 64  # A program that takes thousands of arrays compiles for a minute.
+
+
+@jax.jit
+def _along_points(parts: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *parts)
+
+
+@functools.partial(jax.jit, static_argnames=("num_examples", "num_points"))
+def _ordered_stacks(stacks: Sequence[Sequence[Any]], num_examples: int, num_points: int) -> Any:
+    whole = [_along_points(parts) for parts in stacks]
+    whole = jax.tree.map(lambda leaf: leaf[:, :num_points], whole)
+    return _concatenated(whole, num_examples)
 
 
 def _concatenated(parts: Sequence[Any], num_examples: int) -> Any:

@@ -87,6 +87,23 @@ def test_sum_and_stack(
     np.testing.assert_array_equal(each["first"], np.repeat(x[:, :1], num_points, axis=1))
 
 
+def test_many_stacked_programs_are_joined_by_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No program takes hundreds of arrays, which would compile for long."""
+    x, points = examples(2), positions(300)
+    sizes: list[int] = []
+
+    def counted(parts: Any) -> Any:
+        sizes.append(len(parts))
+        return joined(parts)
+
+    joined = cuts._along_points
+    monkeypatch.setattr(cuts, "_along_points", counted)
+    set_cut(monkeypatch, most=1, lanes=3)
+    each = map_rows(one_point, 2, PARAMS, x, points, kind="stack")
+    np.testing.assert_allclose(each["wave"], expected_points(PARAMS, x, points), rtol=0, atol=1e-6)
+    assert max(sizes) == 64
+
+
 @settings(max_examples=15)
 @given(**CUTS)
 def test_carry(num_examples: int, num_points: int, most: int, lanes: int) -> None:
