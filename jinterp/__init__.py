@@ -66,6 +66,7 @@ from jinterp.attribution import gradient_shap as gradient_shap
 from jinterp.attribution import idgi as idgi
 from jinterp.attribution import blur_integrated_gradients as blur_integrated_gradients
 from jinterp.attribution import guided_integrated_gradients as guided_integrated_gradients
+from jinterp.attribution import xrai as xrai
 
 # by rules that go back through the operations of the model,
 from jinterp import rules as rules

@@ -77,3 +77,4 @@ from jinterp.attribution.upsample import upsample as upsample
 from jinterp.attribution.with_error import Estimate as Estimate
 from jinterp.attribution.with_error import with_error as with_error
 from jinterp.attribution.xgrad_cam import xgrad_cam as xgrad_cam
+from jinterp.attribution.xrai import xrai as xrai

@@ -118,6 +118,7 @@ _AT_INPUT = (
     attribution.idgi,
     attribution.blur_integrated_gradients,
     attribution.guided_integrated_gradients,
+    attribution.xrai,
 )
 _EXPLAINERS = {explainer.__name__: explainer for explainer in (*_MAPS, *_AT_INPUT)}
 

@@ -49,12 +49,23 @@ def _black_and_white(leaf: Any) -> jax.Array:
     return jnp.stack([jnp.zeros(leaf.shape[1:], leaf.dtype), jnp.ones(leaf.shape[1:], leaf.dtype)])
 
 
+def _columns(x: Any) -> np.ndarray:
+    """Masks `[batch, num, *space]` of single columns, and of the first two and of the others."""
+    columns = np.eye(x.shape[2], dtype=bool)
+    both = np.concatenate([columns, [columns[:2].any(0), columns[2:].any(0)]])
+    return np.broadcast_to(both[None, :, None], (len(x), len(both), *x.shape[1:3]))
+
+
 # What explainers cannot do without, and what makes them cheap, by the name of the parameter.
 REQUIRED: Mapping[str, Callable[[Any], Any]] = {
     "key": lambda x: jax.random.key(0),
     "baselines": lambda x: jax.tree.map(_black_and_white, x),
     "layer": lambda x: "conv",
     "window": lambda x: 2,
+}
+# What explainers make on the host, which no transform allows, where it is not given.
+GIVEN: Mapping[str, Callable[[Any], Any]] = {
+    "segments": lambda x: _columns(jax.tree.leaves(x)[0]),
 }
 CHEAP = {"num_steps": 4, "num_samples": 4, "max_steps": 21}
 
@@ -122,6 +133,8 @@ class Case(NamedTuple):
                 given[name] = particular[name](x)
             elif name in CHEAP:
                 given[name] = CHEAP[name]
+            elif name in GIVEN:
+                given[name] = GIVEN[name](x)
             elif parameter.default is parameter.empty:
                 given[name] = _required(self.name, name)(x)
         return given

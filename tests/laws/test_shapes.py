@@ -106,6 +106,7 @@ ONE_ARRAY = {
     "guided_integrated_gradients": "it orders the features of one array",
     "guided_grad_cam": "its map lies on one",
     "rise": "its masks lie on the places of one array",
+    "xrai": "its regions lie on the places of one array",
 }
 # Where the draws or the whole decide.
 OTHER_WITH_MORE = {"idgi", "expected_gradients", "gradient_shap", "sobol", "lime"}
