@@ -129,6 +129,16 @@ def _plan(num_groups: int, num_samples: int) -> _Plan:
 
 def _drawn(key: jax.Array, plan: _Plan) -> tuple[Array, Array]:
     """No group, all of them, and coalitions, `[points, groups]`; the weights of the last."""
+    coalitions, weights = _known(plan)
+    found = jnp.asarray(coalitions)
+    if plan.num_pairs:
+        found = jnp.concatenate([found, _pairs(key, plan)])
+    return found, jnp.asarray(weights)
+
+
+@functools.lru_cache(maxsize=16)
+def _known(plan: _Plan) -> tuple[np.ndarray, np.ndarray]:
+    """The coalitions that are not drawn, and the weights of all."""
     numbers = np.arange(plan.num_groups)
     coalitions, weights = [numbers < 0, numbers >= 0], []
     for size in range(1, plan.whole + 1):
@@ -139,9 +149,7 @@ def _drawn(key: jax.Array, plan: _Plan) -> tuple[Array, Array]:
             weights += len(both) * [plan.weight(size) / plan.num(size)]
     share = sum(map(plan.weight, plan.drawn)) / max(2 * plan.num_pairs, 1)
     weights += 2 * plan.num_pairs * [share]
-    whole = jnp.asarray(np.stack(coalitions))
-    drawn = jnp.concatenate([whole, _pairs(key, plan)]) if plan.num_pairs else whole
-    return drawn, jnp.asarray(np.array(weights))
+    return np.stack(coalitions), np.array(weights)
 
 
 @functools.partial(jax.jit, static_argnames="plan")

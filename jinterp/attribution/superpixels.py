@@ -3,7 +3,6 @@
 import jax
 import numpy as np
 from jaxtyping import Int
-from skimage.segmentation import slic
 
 from jinterp import _check
 from jinterp._types import EitherArray
@@ -46,6 +45,8 @@ def superpixels(
 
     Source: Achanta et al. 2012, as scikit-image has it.
     """
+    from skimage.segmentation import slic  # takes a second to import
+
     _check.at_least_one("num_segments", num_segments, 50)
     if isinstance(x, jax.core.Tracer):
         raise TypeError(

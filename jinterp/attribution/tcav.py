@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
-from scipy.stats import t as student
+from scipy.special import stdtr
 
 from jinterp import _check
 from jinterp._question import answer, ask
@@ -152,7 +152,7 @@ def _p_values(own: np.ndarray, of_pairs: np.ndarray, pairs: np.ndarray, num: int
     spread = (1 - 1 / num) * np.sqrt((as_concept**2).sum() / (num - 1))
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = own / (np.sqrt(1 + 1 / num) * spread)
-    return 2 * student.sf(np.abs(statistic), num - 1)
+    return 2 * stdtr(num - 1, -np.abs(statistic))
 
 
 def _cells(row: list[Any]) -> list[str]:
