@@ -118,6 +118,9 @@ class Reading:
                 self.readers.setdefault(v, []).append(step.eqn)
         self.order = {id(step.eqn): number for number, step in enumerate(program.steps)}
         self.depends, self.recast = set(inputs), set(inputs)
+        for step in program.steps:
+            if not self.depends.isdisjoint(variables(step.eqn.invars)):
+                self.depends.update(step.eqn.outvars)
         self.roots = {v: (v,) for v in inputs}
         self.nonnegative: set[Atom] = set()
         self.gates = dict.fromkeys(inputs, 0)
@@ -135,7 +138,6 @@ class Reading:
             return None
         floats = tuple(v for v in given if _is_float(v))
         root = self.root(eqn, given)
-        self.depends.update(eqn.outvars)
         if not floats or not _is_float(eqn.outvars[0]):
             self.gates.update(dict.fromkeys(eqn.outvars, 2))
             return None
@@ -220,7 +222,6 @@ class Reading:
             equations.append(reader)
             (last,) = reader.outvars
             self.in_tails.add(id(reader))
-        self.depends.add(last)
         self.roots[last] = (last,)
         product = Product(
             _PRODUCTS[eqn.primitive.name],

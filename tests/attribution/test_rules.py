@@ -260,6 +260,21 @@ def test_batch_norm_is_folded_into_the_layer_before_it(given: Any) -> None:
     close(jinterp.lrp(apply_fn, variables, x, 1, rules=given), expected, 1e-8)
 
 
+def two_branches(params: Any, x: jax.Array) -> jax.Array:
+    first = x @ params[0]
+    return jax.nn.relu(first + jnp.tanh(x @ params[1])) @ params[2]
+
+
+def test_a_branch_computed_later_is_no_bias_of_a_layer() -> None:
+    """Also for one example, whose rows look like what differs from unit to unit alone."""
+    params, x = (draw(4, 5), draw(4, 5), draw(5, 3)), draw(3, 4)
+    for explain in (functools.partial(jinterp.lrp, rules=LRP_0), jinterp.deep_lift):
+        found = explain(two_branches, params, x, 1)
+        close(found.sum(1), two_branches(params, x)[:, 1], 1e-9)
+        each = [explain(two_branches, params, row[None], 1)[0] for row in x]
+        close(found, each, 1e-9)
+
+
 def test_the_rule_of_a_layer_goes_before_that_of_its_kind() -> None:
     params, x = (draw(4, 5), draw(5, 3)), draw(2, 4)
     first, second = rules.Flat(), rules.AlphaBeta(2, 1)
