@@ -27,6 +27,7 @@ from jinterp.evaluate.losses import cross_entropy
 from jinterp.model.leaves import hessian_times
 from jinterp.stream.fold import fold
 from jinterp.stream.reduce import Reducer, counts
+from jinterp.stream.task import AnyOutputs
 
 
 class Influence(NamedTuple):
@@ -74,7 +75,7 @@ def influence(
     model was trained with as `damping`.
 
     The inverse is never made. Conjugate gradients solve (H + damping I) s = ∇ℓ(test) for all test
-    examples at once, with a pass over `ds` for each product, and one more pass gives the slope of
+    examples at once, with a pass over `ds` for each product, and a last pass gives the slope of
     every training loss along each s, without a gradient of any training example. It holds about
     six times the parameters for each test example, and k examples.
 
@@ -120,23 +121,17 @@ def influence(
     _check_numbers(damping, tolerance, num_iterations)
     losses, dataset = ask(apply_fn, params, ds, loss_fn, trainable, k)
     right = gradients(losses, params, x, targets)
-    pass_over = functools.partial(
-        fold,
-        apply_fn=Newest(apply_fn),
-        ds=dataset,
-        task=losses.task,
-        mesh=mesh,
-        progress=progress,
-    )
-    num = counts(_one_cell, 1)
+    pass_over = functools.partial(fold, ds=dataset, mesh=mesh, progress=progress)
+    # The model itself once, so that its outputs and all targets are checked before the work.
+    num_examples = pass_over({"num": counts(_one_cell, 1)}, apply_fn, params, task=losses.task)[
+        "num"
+    ][0]
 
     def product(flat: np.ndarray) -> np.ndarray:
-        found = pass_over(
-            {"sum": _sum(), "num": num},
-            params=((params,), (_unflattened(flat, right),)),
-            prepare=_products_of(losses),
-        )
-        mean = _flattened(found["sum"]) / flat.dtype.type(found["num"][0])
+        both = (params,), (_unflattened(flat, right),)
+        products = _products_of(losses)
+        found = pass_over({"sum": _sum()}, _no_outputs, both, task=AnyOutputs(), prepare=products)
+        mean = _flattened(found["sum"]) / flat.dtype.type(num_examples)
         return mean + flat.dtype.type(damping) * flat
 
     solved = conjugate_gradients(
@@ -147,18 +142,16 @@ def influence(
     solutions = solved.solutions
     solutions[~is_defined] = np.nan
     found = pass_over(
-        {
-            "helpful": most_influential(k, sign=1),
-            "harmful": most_influential(k, sign=-1),
-            "num": num,
-        },
-        params=((params,), (_unflattened(solutions, right),)),
+        {"helpful": most_influential(k, sign=1), "harmful": most_influential(k, sign=-1)},
+        Newest(apply_fn),
+        ((params,), (_unflattened(solutions, right),)),
+        task=losses.task,
         prepare=slopes_of(losses),
     )
     return Influence(
         found["helpful"],
         found["harmful"],
-        int(found["num"][0]),
+        int(num_examples),
         solved.residuals,
         converged,
         solved.num_products,
@@ -209,6 +202,11 @@ def _sum() -> Reducer:
         return jax.tree.map(jnp.add, a, b)
 
     return Reducer(init, update, merge, lambda state: state)
+
+
+def _no_outputs(params: Any, x: Inputs) -> Array:
+    """In place of the model, which what is prepared runs itself."""
+    return jnp.zeros(len(jax.tree.leaves(x)[0]), jnp.float32)
 
 
 def _one_cell(batch: Batch, prepared: Any) -> Array:
