@@ -224,9 +224,8 @@ def usual_cut(call: Call, params: Params, rows: Inputs, points: Any, initial: An
     num_groups = _divided(lanes, _divided(num_examples, size))
     # What is stacked are scores, of forward passes alone: they are fastest with twice the rows.
     most *= 2 if call.kind == "stack" else 1
-    chunk = (
-        1 if call.kind == "carry" else min(max(1, most // size), _divided(num_points, num_groups))
-    )
+    most = min(max(1, most // size), _divided(num_points, num_groups))
+    chunk = 1 if call.kind == "carry" else _even(num_points, most)
     multiple = _num_shards(rows) if over_devices else None
     return Cut(
         call, params, rows, points, initial, num_examples, num_points, size, chunk, lanes, multiple

@@ -87,6 +87,17 @@ def test_sum_and_stack(
     np.testing.assert_array_equal(each["first"], np.repeat(x[:, :1], num_points, axis=1))
 
 
+@pytest.mark.parametrize(("num_points", "chunk"), [(16, 16), (17, 9), (33, 11), (50, 13)])
+def test_programs_have_about_as_many_points(
+    num_points: int, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """17 points are two programs of 9, and not of 16, of which one repeats 15."""
+    set_cut(monkeypatch, most=16, lanes=1)
+    call = cuts.Call(one_point, 2, "sum")
+    found = cuts.usual_cut(call, PARAMS, jnp.asarray(examples(1)), positions(num_points), None)
+    assert found.chunk == chunk
+
+
 def test_many_stacked_programs_are_joined_by_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
     """No program takes hundreds of arrays, which would compile for long."""
     x, points = examples(2), positions(300)
