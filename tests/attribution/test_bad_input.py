@@ -17,7 +17,7 @@ from tests.networks import CLASSES, IMAGES, ROWS, TOKENS, Cnn, cnn, linen, mlp, 
 
 pytestmark = pytest.mark.usefixtures("as_user")
 KEY = jax.random.key(0)
-CAMS = [case for case in DISCOVERED if "grid" in case.parameters]
+CAMS = [case for case in DISCOVERED if {"grid", "relu"} <= set(case.parameters)]
 STEPPED = [case for case in DISCOVERED if "num_steps" in case.parameters]
 
 
