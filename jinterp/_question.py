@@ -257,7 +257,7 @@ def report_blank(values: Any, name: str, cause: str) -> None:
     if num_bad:
         warn(
             f"`{name}`: {num_bad} of {total} examples have NaN or infinite values. Look at the "
-            "inputs and at the model's logits for them."
+            "inputs, and at the model's logits for them and for the baseline."
         )
     if num_zero:
         warn(f"`{name}`: {num_zero} of {total} examples are zero everywhere: {cause}")

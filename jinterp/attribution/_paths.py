@@ -66,12 +66,20 @@ def _like(baseline: Any, x: Inputs) -> Inputs:
 
 
 def _leaf_like(baseline: Any, leaf: Any) -> Any:
-    baseline = _check.array("baseline", baseline).astype(leaf.dtype)
+    given = _check.array("baseline", baseline)
+    baseline = given.astype(leaf.dtype)
+    is_known = not isinstance(given, jax.core.Tracer)
+    if is_known and leaf.dtype.kind in "iu" and (np.asarray(baseline) != np.asarray(given)).any():
+        raise ValueError(
+            f"`baseline` holds numbers that are no {leaf.dtype}, which `x` is; expected whole "
+            "ones, such as the id of a token."
+        )
     one = leaf.shape[1:]
     if baseline.shape not in ((), one, (1, *one), leaf.shape):
         raise ValueError(
             f"`baseline` has the shape {baseline.shape}; expected a number, one example "
-            f"{leaf.shape[1:]}, or one for each example {leaf.shape}."
+            f"{leaf.shape[1:]}, or one for each example {leaf.shape}; for the mean over several, "
+            "list(rows)."
         )
     missing = leaf.ndim - baseline.ndim
     # A sum, and no broadcast, so that it lies on the devices of the inputs.

@@ -10,13 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jinterp._question import Question, ask, scores_of, with_predictions
+from jinterp._question import Question, ask, with_predictions
 from jinterp._trace import under_transform
 from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
-from jinterp.attribution._groups import FeatureMask, coalition_scores, groups_of, of_groups
+from jinterp.attribution._groups import (
+    FeatureMask,
+    Groups,
+    coalition_scores,
+    groups_of,
+    of_groups,
+)
 from jinterp.model import logit
-from jinterp.stream.rows import is_sharded
-from jinterp.stream.with_rows import map_own_rows
+from jinterp.stream import memory
 
 _MOST_GROUPS = 20
 
@@ -67,7 +72,7 @@ def exact_shapley(
     question = ask(apply_fn, params, x, target, score, differentiable=False)
     groups = groups_of(feature_mask, question.x)
     if groups.num > _MOST_GROUPS:
-        raise _too_many(question, groups.num)
+        raise _too_many(question, groups, baseline)
     question = with_predictions(question)
     numbers = np.arange(2**groups.num, dtype=np.int32)[:, None]
     coalitions = (numbers >> np.arange(groups.num, dtype=np.int32)[None, ::-1]) % 2 == 1
@@ -90,32 +95,28 @@ def _shapley(scores: Array, num_groups: int) -> Array:
     return jnp.stack(values, axis=-1)
 
 
-def _too_many(question: Question, num_groups: int) -> ValueError:
+def _too_many(question: Question, groups: Groups, baseline: Baseline) -> ValueError:
     about = ""
     if not under_transform((question.params, question.x)):
-        seconds = _seconds_of_a_pass(question) * 2.0**num_groups * question.num_examples
+        seconds = _seconds(question, groups, baseline) * 2.0**groups.num
         about = f", about {_duration(seconds)} on this machine"
     return ValueError(
-        f"there are {num_groups} groups, which take 2^{num_groups} forward passes of each of "
-        f"{question.num_examples} examples{about}; expected at most {_MOST_GROUPS} groups. Give "
-        "larger groups as `feature_mask`, such as jinterp.patches or jinterp.superpixels make, or "
-        "use permutation_shapley or kernel_shap, which sample."
+        f"there are {groups.num} groups, which take 2^{groups.num} forward passes an example"
+        f"{about}; expected at most {_MOST_GROUPS} groups. Give larger groups as `feature_mask`: "
+        "of columns by hand, of images by jinterp.patches or jinterp.superpixels. Or use "
+        "permutation_shapley or kernel_shap, which sample."
     )
 
 
-def _seconds_of_a_pass(question: Question) -> float:
-    """Of one example, as measured with the first few."""
-    if not is_sharded((question.params, question.x)):
-        target = None if question.target is None else question.target[:8]
-        question = question._replace(
-            x=jax.tree.map(lambda leaf: leaf[:8], question.x),
-            target=target,
-            params=map_own_rows(lambda leaf: leaf[:8], question.params),
-        )
-    jax.block_until_ready(scores_of(question))  # compiles
+def _seconds(question: Question, groups: Groups, baseline: Baseline) -> float:
+    """Of one coalition of all examples, as measured with some."""
+    num_coalitions = 4 * memory.rows_per_call(jax.devices()[0])
+    coalitions = np.ones((num_coalitions, groups.num), bool)
+    measured = functools.partial(coalition_scores, question, groups, baseline, coalitions)
+    jax.block_until_ready(measured())  # compiles
     start = time.perf_counter()
-    jax.block_until_ready(scores_of(question))
-    return (time.perf_counter() - start) / question.num_examples
+    jax.block_until_ready(measured())
+    return (time.perf_counter() - start) / num_coalitions
 
 
 def _duration(seconds: float) -> str:

@@ -75,7 +75,7 @@ def _relevance_at(static: Any, params: Params, rows: Any, point: None) -> Any:
     apply_fn, score, rules = static
     x, target, _ = rows
     graph = Graph(apply_fn, params, x)
-    rules.check_names({node.layer for node in graph.nodes})
+    rules.check_names([node.layer for node in graph.nodes if node.product])
     values = graph.values(params, x)
     logits = values[graph.outputs[0]]
     slopes = jax.grad(lambda z: score(z, target).sum())(logits)

@@ -119,7 +119,8 @@ def _axes(leaf: Array, window: Any, stride: Any, channel_axis: int) -> list[_Axi
     for length, size, step in zip(lengths, sizes, strides, strict=True):
         if not 1 <= size <= length:
             raise ValueError(
-                f"`window` is {size} along an axis of {length}; expected 1 to {length}."
+                f"`window` is {size} along an axis of {length} of an example of shape "
+                f"{tuple(lengths)}; expected 1 to {length}."
             )
         if not 1 <= step <= size:
             raise ValueError(

@@ -59,6 +59,9 @@ def superpixels(
             "volumes. For signals use patches."
         )
     axis = _check.axis_of_channels(channel_axis, x.ndim)
+    # slic takes three channels for colours and measures them in Lab, whose lightness goes to 100.
+    is_coloured = x.shape[axis] == 3
+    compactness = compactness if is_coloured else compactness / 100
     numbers = [
         slic(image, num_segments, compactness, start_label=0, channel_axis=axis - 1)
         for image in np.asarray(x, np.float64)

@@ -119,6 +119,11 @@ _AT_INPUT = (
     attribution.blur_integrated_gradients,
     attribution.guided_integrated_gradients,
     attribution.xrai,
+    attribution.feature_ablation,
+    attribution.lrp,
+    attribution.deep_lift,
+    attribution.guided_backprop,
+    attribution.deconvolution,
 )
 _EXPLAINERS = {explainer.__name__: explainer for explainer in (*_MAPS, *_AT_INPUT)}
 

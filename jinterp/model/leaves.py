@@ -55,16 +55,28 @@ def hessian_times(
     return jax.jvp(jax.grad(loss), (leaves,), (tangents,))[1]
 
 
+_ADVICE = (
+    'Of one layer: jax.tree_util.tree_map_with_path(lambda path, leaf: "head" in '
+    "jax.tree_util.keystr(path), params)."
+)
+
+
 def trainable_flags(trainable: Any, params: Params) -> np.ndarray:
     """For each leaf what a tree of bools, or a prefix of one, says of it; None says True of all."""
     if trainable is None:
         return np.ones(len(jax.tree.leaves(params)), bool)
+    is_flag = [isinstance(flag, bool | np.bool_) for flag in jax.tree.leaves(trainable)]
+    if not all(is_flag) or not is_flag:
+        raise TypeError(
+            f"`trainable` is {trainable!r}; expected a pytree of bools like `params`, or a prefix "
+            f"of one. {_ADVICE}"
+        )
     try:
         flags = jax.tree.broadcast(trainable, params)
-    except ValueError as error:
+    except ValueError:
         raise ValueError(
-            f"`trainable` is not built as `params` are ({error}); expected a pytree of bools like "
-            "it, or a prefix of one. Try jax.tree.map(lambda leaf: True, params)."
+            "`trainable` is not built as `params` are; expected a pytree of bools like it, or a "
+            f"prefix of one, with every collection, such as batch_stats, too. {_ADVICE}"
         ) from None
     return np.array([bool(flag) for flag in jax.tree.leaves(flags)])
 

@@ -111,12 +111,15 @@ class Composite:
     dense: LrpRule = Epsilon()
     convolution: LrpRule = Epsilon()
     first: LrpRule | None = None
-    layers: tuple[tuple[str, LrpRule], ...] = ()
+    layers: tuple[tuple[str, LrpRule], ...] | list[tuple[str, LrpRule]] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.layers, list):
+            object.__setattr__(self, "layers", tuple(map(tuple, self.layers)))
         given = {"dense": self.dense, "convolution": self.convolution}
         given |= {} if self.first is None else {"first": self.first}
-        if not all(isinstance(each, tuple) and len(each) == 2 for each in self.layers):
+        pairs = self.layers if isinstance(self.layers, tuple) else (None,)
+        if not all(isinstance(each, tuple) and len(each) == 2 for each in pairs):
             raise TypeError(
                 f"`layers` is {self.layers!r}; expected pairs of a name and a rule, such as "
                 "(('Conv_0', jinterp.rules.Flat()),)."
@@ -126,11 +129,15 @@ class Composite:
                 raise TypeError(_no_rule(f"the rule for {name!r}", rule))
 
     def check_names(self, names: Iterable[str]) -> None:
-        """That each name of `layers` is one of a layer, or of what holds some."""
+        """That each name of `layers` is one of a layer with weights, or of what holds some."""
         for name, _ in self.layers:
             if not any(f"{each}/".startswith(f"{name}/") for each in names):
-                found = ", ".join(map(repr, sorted(set(names) - {""}))) or "no layer has a name"
-                raise ValueError(f"`rules` has a rule for {name!r}; expected one of {found}.")
+                found = ", ".join(map(repr, sorted(set(names) - {""}))) or "none has a name"
+                raise ValueError(
+                    f"`rules` has a rule for {name!r}; expected a dense layer, a convolution, or "
+                    f"what holds some: {found}. What scales and shifts a layer, as BatchNorm does, "
+                    "is a part of it."
+                )
 
     def rule_for(self, kind: str, layer: str, *, is_first: bool) -> LrpRule:
         """That of a product in a layer."""

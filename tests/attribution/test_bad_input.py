@@ -615,8 +615,14 @@ def test_values_of_groups_that_do_not_fit() -> None:
 @pytest.mark.parametrize(
     ("keywords", "expected"),
     [
-        ({"window": 9}, "`window` is 9 along an axis of 8; expected 1 to 8."),
-        ({"window": 0}, "`window` is 0 along an axis of 8; expected 1 to 8."),
+        (
+            {"window": 9},
+            "`window` is 9 along an axis of 8 of an example of shape (8, 12, 3)",
+        ),
+        (
+            {"window": 0},
+            "`window` is 0 along an axis of 8 of an example of shape (8, 12, 3)",
+        ),
         (
             {"window": 3, "stride": 4},
             "`stride` is 4 with a window of 3; expected 1 to 3, so that no element is left out.",

@@ -161,7 +161,7 @@ def test_superpixels_are_connected_and_numbered_for_each_image(channel_axis: int
 def test_superpixels_of_a_disc_follow_its_edge() -> None:
     rows, columns = np.indices((20, 20))
     disc = (rows - 9) ** 2 + (columns - 10) ** 2 < 40
-    mask = jinterp.superpixels(disc[None, ..., None].astype(np.float32), 12, compactness=0.1)
+    mask = jinterp.superpixels(disc[None, ..., None].astype(np.float32), 12)
     inside, outside = set(mask[0][disc].ravel()), set(mask[0][~disc].ravel())
     assert not inside & outside
 
@@ -175,6 +175,11 @@ def test_an_explanation_by_superpixels() -> None:
 
 
 # Tokens.
+
+
+def test_a_baseline_of_tokens_is_a_token() -> None:
+    with pytest.raises(ValueError, match="numbers that are no int32, which `x` is; expected whole"):
+        jinterp.feature_ablation(*networks.text(), TOKENS, 2, baseline=1.7)
 
 
 def test_tokens_are_replaced_by_a_pad_token() -> None:

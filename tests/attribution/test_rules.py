@@ -287,6 +287,7 @@ def test_the_rule_of_a_layer_goes_before_that_of_its_kind() -> None:
     first, second = rules.Flat(), rules.AlphaBeta(2, 1)
     named = rules.Composite(layers=(("first", first), ("second", second)))
     other = rules.Composite(second, first=first)
+    assert rules.Composite(layers=[*named.layers]) == named
     found = jinterp.lrp(layered, params, x, 0, rules=named)
     close(found, jinterp.lrp(layered, params, x, 0, rules=other))
     assert (found != jinterp.lrp(layered, params, x, 0)).any()
@@ -577,12 +578,14 @@ def relevance_by(given: Callable[[], Any]) -> Any:
         (lambda: "epsilon", TypeError, "`rules` is 'epsilon'; expected a rule of jinterp.rules (E"),
         (lambda: rules.Composite(dense=0.25), TypeError, "the rule for 'dense' is 0.25"),
         (lambda: rules.Composite(layers={"a": rules.Flat()}), TypeError, "expected pairs of a na"),
+        (lambda: rules.Composite(layers=("a", "b")), TypeError, "expected pairs of a name"),
         (lambda: rules.AlphaBeta(2, 2), ValueError, "expected alpha − beta = 1"),
         (lambda: rules.Epsilon(-1), ValueError, "`epsilon` is -1; expected 0 or more"),
         (
             lambda: rules.Composite(layers=(("thrid", rules.Flat()),)),
             ValueError,
-            "`rules` has a rule for 'thrid'; expected one of 'first', 'second'",
+            "`rules` has a rule for 'thrid'; expected a dense layer, a convolution, or what holds "
+            "some: 'first', 'second'.",
         ),
     ],
 )

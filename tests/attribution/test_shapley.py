@@ -250,12 +250,12 @@ def test_too_many_groups(as_user: None) -> None:
     with pytest.raises(ValueError, match=r"there are 96 groups, which take 2\^96") as raised:
         jinterp.exact_shapley(*networks.cnn(), IMAGES, feature_mask=mask)
     said = str(raised.value)
-    assert "forward passes of each of 4 examples, about " in said
+    assert "forward passes an example, about " in said
     assert "e+" in said
     assert " years on this machine; expected at most 20 groups." in said
     assert "jinterp.patches or jinterp.superpixels" in said
     assert "permutation_shapley or kernel_shap, which sample." in said
-    with pytest.raises(ValueError, match="of each of 4 examples; expected at most 20"):
+    with pytest.raises(ValueError, match="forward passes an example; expected at most 20"):
         jax.jit(lambda x: jinterp.exact_shapley(*networks.cnn(), x))(IMAGES)
 
 
