@@ -15,7 +15,7 @@ from jinterp import rules
 from jinterp.rules.graph import Graph
 from tests.attribution.double import double
 from tests.attribution.test_oracles import GRID, close, convolution
-from tests.networks import IMAGES, ROWS, cnn, linen, mixer, mlp, vit
+from tests.networks import IMAGES, ROWS, TOKENS, cnn, linen, mixer, mlp, text, vit
 
 pytestmark = pytest.mark.usefixtures("flax_x64")
 LRP_0 = rules.Epsilon(0)
@@ -526,6 +526,17 @@ def test_at_a_layer(explain: Any) -> None:
     expected = explain(lambda w, h: h @ w, params[1], hidden, 2)
     found = jinterp.at_layer(explain, "first")(layered, params, x, 2)
     close(found, expected, 1e-5)
+
+
+def test_tokens_of_a_transformer_at_their_embedding() -> None:
+    """Through which everything passes, so that the sum is that of the inputs."""
+    model = double(text())
+    values = jinterp.at_layer(jinterp.deep_lift, "embed")(*model, TOKENS, 1, baseline=0)
+    gap = jinterp.completeness_gap(*model, TOKENS, values, 1, baseline=0)
+    np.testing.assert_allclose(gap, 0, atol=1e-8)
+    relevance = jinterp.at_layer(jinterp.lrp, "embed")(*model, TOKENS, 1)
+    assert relevance.shape == values.shape
+    assert np.isfinite(relevance).all()
 
 
 def test_several_classes_share_the_forward_pass() -> None:
