@@ -17,6 +17,9 @@ FeatureMask = Any
 """Which group each element of an example belongs to: integers from 0, in the structure of `x`."""
 
 
+_MOST_BYTES = 2**32
+
+
 class Groups(NamedTuple):
     """The groups of a batch.
 
@@ -111,6 +114,17 @@ def _num_groups(ids: Sequence[np.ndarray]) -> int:
             "them anew."
         )
     return num
+
+
+def design_fits(num_points: int, num_groups: int, num_bytes: int) -> None:
+    """That a design `[points, groups]` of elements so large can be held, or a named error."""
+    needed = num_points * num_groups * num_bytes
+    if needed > _MOST_BYTES:
+        raise ValueError(
+            f"there are {num_groups} groups, and {num_points:,} passes; who is in which would take "
+            f"{needed / 2**30:,.0f} GiB. Give fewer groups as `feature_mask`, such as "
+            "jinterp.patches or jinterp.superpixels make, or fewer samples."
+        )
 
 
 def coalition_scores(

@@ -30,7 +30,7 @@ class ConceptVectors(NamedTuple):
         separations: `[concepts, sets]`, how far apart the means of the two sets lie along each, in
             units of the layer.
         accuracies: `[concepts, sets]`, the share of the examples on the right side of the
-            hyperplane fitted without them; 0.5 is chance.
+            hyperplane fitted without them, the mean of both sets; 0.5 is chance.
         random_vectors: `[pairs, ...]`, from one random set towards another.
         random_separations: `[pairs]`, of these.
         pairs: `[pairs, 2]`, the number of the set towards which, and of the other.
@@ -200,7 +200,8 @@ def _fitted(a: np.ndarray, b: np.ndarray) -> _Fit:
     vector /= np.linalg.norm(vector)
     leverage = np.diagonal(kernel @ inverse) + 1 / num
     errors = (labels - labels.mean() - kernel @ weights) / (1 - leverage)  # of those left out
-    accuracy = (labels * (labels - errors) > 0).mean()
+    is_right = labels * (labels - errors) > 0
+    accuracy = (is_right[: len(a)].mean() + is_right[len(a) :].mean()) / 2  # whatever their sizes
     separation = (a.mean(axis=0) - b.mean(axis=0)) @ vector
     return _Fit(vector.astype(np.float32), separation, accuracy)
 
@@ -211,7 +212,7 @@ def _stacked(fits: list[_Fit]) -> _Fit:
 
 def _tell(found: ConceptVectors, num_own: list[int], num_others: int) -> None:
     for name, row, num in zip(found.concepts, found.accuracies, num_own, strict=True):
-        chance = 0.5 + 1 / np.sqrt(num + num_others)  # two standard errors
+        chance = 0.5 + np.sqrt(1 / num + 1 / num_others) / 2  # two standard errors
         if row.mean() < chance:
             warn(
                 f"the concept {name!r} is told from random examples with an accuracy of "

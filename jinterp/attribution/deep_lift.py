@@ -52,7 +52,8 @@ def deep_lift(
     Raises:
         TypeError: `x` is not floating point.
         ValueError: as `gradient` does, a baseline has another shape, or there is no such rule.
-        NotImplementedError: on the way there is an operation without a rule, which is named.
+        NotImplementedError: on the way there is an operation without a rule, or a choice that
+            depends on the input, which is named.
 
     >>> import jax, jax.numpy as jnp
     >>> def apply_fn(params, x):

@@ -35,7 +35,8 @@ def lime(
     group is in S with probability ½, the first S is all of them, and w(S) = exp(−d² / 2σ²) with
     d = 1 − √(|S| / G), the cosine distance to all, and σ the `kernel_width`. On a linear model
     without ridge it is what each group adds. All examples share the coalitions, so that no value
-    depends on the batch an example stands in.
+    depends on the batch an example stands in; but with groups of each example's own, G is the
+    largest number in the batch.
 
     Args:
         apply_fn: `apply_fn(params, x) -> logits`.

@@ -26,11 +26,11 @@ def lrp(
 
     It begins with R_k = z_k ∂s/∂z_k at the logits z, which for `logit` is the logit itself. Each
     dense layer and convolution shares the relevance of its units out by a rule; the rules are data,
-    in `jinterp.rules`. They act on the operations of the traced model, so that it makes no
-    difference how it is written, or whether a ReLU is used twice. BatchNorm behind a layer is
-    folded into it. What passes through the rest:
+    in `jinterp.rules`. They act on the operations of the traced model: functional, reused and
+    inlined activations make no difference. BatchNorm behind a layer is folded into it. What passes
+    through the rest:
 
-    - an activation function hands all it gets to its argument,
+    - an activation function hands all it gets to its argument, unless that is exactly 0,
     - sums, means and residual connections share in proportion to what is added (ε = 0),
     - the largest value of a pooling window gets all,
     - of a product of two values a gate (a sigmoid, attention's softmax, the 1/deviation of a layer

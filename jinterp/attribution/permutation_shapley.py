@@ -10,7 +10,13 @@ from jaxtyping import Array
 from jinterp import _check
 from jinterp._question import ask, with_predictions
 from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
-from jinterp.attribution._groups import FeatureMask, coalition_scores, groups_of, of_groups
+from jinterp.attribution._groups import (
+    FeatureMask,
+    coalition_scores,
+    design_fits,
+    groups_of,
+    of_groups,
+)
 from jinterp.model import logit
 
 
@@ -51,7 +57,8 @@ def permutation_shapley(
 
     Raises:
         TypeError: as `feature_ablation` does, or `key` is missing.
-        ValueError: as `feature_ablation` does, or `num_samples` is 0 or odd.
+        ValueError: as `feature_ablation` does, `num_samples` is 0 or odd, or there are too many
+            groups for the memory.
 
     >>> import jax, jax.numpy as jnp
     >>> def apply_fn(params, x):
@@ -71,6 +78,7 @@ def permutation_shapley(
     _check.is_key(key)
     question = with_predictions(ask(apply_fn, params, x, target, score, differentiable=False))
     groups = groups_of(feature_mask, question.x)
+    design_fits(num_samples * (groups.num - 1), groups.num, 1)
     ranks = _drawn(key, num_samples, groups.num)
     scores = coalition_scores(question, groups, baseline, _beginnings(ranks))
     return of_groups(_mean_added(scores, ranks), groups, question.x, "permutation_shapley")

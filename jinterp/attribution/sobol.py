@@ -10,7 +10,14 @@ from jaxtyping import Array
 from jinterp import _check
 from jinterp._question import ask, with_predictions
 from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
-from jinterp.attribution._groups import FeatureMask, groups_of, of_groups, picked, scores_at
+from jinterp.attribution._groups import (
+    FeatureMask,
+    design_fits,
+    groups_of,
+    of_groups,
+    picked,
+    scores_at,
+)
 from jinterp.attribution._paths import between
 from jinterp.model import logit
 
@@ -54,7 +61,8 @@ def sobol(
 
     Raises:
         TypeError: `x` is not floating point, `key` is missing, or `feature_mask` is no integers.
-        ValueError: as `feature_ablation` does, or `num_samples` is less than 2.
+        ValueError: as `feature_ablation` does, `num_samples` is less than 2, or there are too many
+            groups for the memory.
 
     >>> import jax, jax.numpy as jnp
     >>> def apply_fn(params, x):
@@ -73,6 +81,7 @@ def sobol(
     question = with_predictions(ask(apply_fn, params, x, target, score, differentiable=False))
     _check.can_be_mixed(question.x)
     groups = groups_of(feature_mask, question.x)
+    design_fits(num_samples * (groups.num + 2), groups.num, 4)
     intensities = _drawn(key, num_samples, groups.num)
     scores = scores_at(_mixed, question, groups, baseline, intensities)
     return of_groups(_jansen(scores, num_samples), groups, question.x, "sobol")

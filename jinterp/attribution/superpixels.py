@@ -28,7 +28,8 @@ def superpixels(
 
     Returns:
         `[batch, *space, 1]` int32 on the host; the groups of each image are numbered from 0, and
-        one image may have more of them than another.
+        one image may have more of them than another. What is sampled over them is drawn for the
+        largest number in the batch.
 
     Raises:
         TypeError: `x` is traced.

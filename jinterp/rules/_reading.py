@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
@@ -61,6 +62,8 @@ _ELEMENTWISE = {
     *("select_n", "sign", "sin", "sinh", "sqrt", "square", "tan", "tanh", "xor"),
 }
 _POSITIVE = {"abs", "erfc", "exp", "exp2", "logistic", "rsqrt", "sqrt", "square"}
+_KEEPS_ZERO = {"broadcast_in_dim", "convert_element_type", "copy", "reshape"}
+_ABOVE = {"gt": (1, 0), "ge": (1, 0), "lt": (0, 1), "le": (0, 1)}  # the lower side, and the higher
 _KEEPS_SIGN = {"clamp", "erf", "min", "mul", "tanh"}
 # How much a factor looks like a gate, which only weighs the other: one that is positive more than
 # one that is cut on both sides.
@@ -81,6 +84,8 @@ class Node(NamedTuple):
         gate: which of two factors only weighs the other; None where neither looks like it.
         layer: the innermost layer, "" for none.
         is_first: whether it is given the inputs themselves, at most moved or recast.
+        selects: whether it is also given indices or conditions that depend on the inputs.
+        is_rectifier: whether it is max(v, 0), in whatever words, or that cut once more.
     """
 
     kind: Kind
@@ -92,6 +97,8 @@ class Node(NamedTuple):
     gate: int | None = None
     layer: str = ""
     is_first: bool = False
+    selects: bool = False
+    is_rectifier: bool = False
 
     @property
     def name(self) -> str:
@@ -138,13 +145,17 @@ class Reading:
             return None
         floats = tuple(v for v in given if _is_float(v))
         root = self.root(eqn, given)
-        if not floats or not _is_float(eqn.outvars[0]):
-            self.gates.update(dict.fromkeys(eqn.outvars, 2))
+        made = tuple(v for v in eqn.outvars if _is_float(v))
+        self.gates.update(dict.fromkeys(eqn.outvars, 2))
+        if not floats or not made:
             return None
         kind = self.kind(eqn, floats, root)
-        node = Node(kind, floats, tuple(eqn.outvars), (eqn,), step)
+        selects = len(floats) < len(given)
+        node = Node(kind, floats, made, (eqn,), step, selects=selects)
         if kind == "curve":
-            node = node._replace(inputs=(root,), equations=self.between(root, eqn))
+            equations = self.between(root, eqn)
+            is_rectifier = self.is_rectifier(root, equations)
+            node = node._replace(inputs=(root,), equations=equations, is_rectifier=is_rectifier)
         if kind == "bilinear":
             node = node._replace(gate=self.gate(eqn, floats))
         if kind == "product":
@@ -168,6 +179,8 @@ class Reading:
 
     def kind(self, eqn: Any, floats: Sequence[Atom], root: Atom | None) -> Kind:
         name = eqn.primitive.name
+        if any(map(_is_complex, (*floats, *eqn.outvars))):
+            return "unknown"
         if name in _PRODUCTS and len(floats) == 2:
             return "bilinear"
         if name in _PRODUCTS:
@@ -199,6 +212,34 @@ class Reading:
                         found[id(before)] = before
                         open_.append(before)
         return tuple(sorted(found.values(), key=lambda each: self.order[id(each)]))
+
+    def is_rectifier(self, root: Any, equations: Sequence[Any]) -> bool:
+        """Whether the curve is max(v, 0), clamp(0, v, …) or where(v > 0, v, 0)."""
+        *before, last = equations
+        name, given = last.primitive.name, last.invars
+        if name == "select_n" and len(before) == 1 and before[0].primitive.name in _ABOVE:
+            low, high = (before[0].invars[n] for n in _ABOVE[before[0].primitive.name])
+            if_not, if_so = given[1:]
+            if root is low:  # v < 0
+                low, if_not, if_so = high, if_so, if_not
+            return if_so is root and self.is_zero(low) and self.is_zero(if_not)
+        if before:
+            return False
+        if name == "clamp":
+            return given[1] is root and self.is_zero(given[0])
+        return name == "max" and any(map(self.is_zero, given))
+
+    def is_zero(self, atom: Atom) -> bool:
+        """Whether it is known to be 0."""
+        if isinstance(atom, jex.Literal):
+            return bool(np.all(np.asarray(atom.val) == 0))
+        if atom in self.program.constants:
+            held = self.program.constants[atom]
+            return not isinstance(held, jax.core.Tracer) and bool(np.all(np.asarray(held) == 0))
+        step = self.steps.get(atom)
+        if step is None or step.eqn.primitive.name not in _KEEPS_ZERO:
+            return False
+        return self.is_zero(step.eqn.invars[0])
 
     def gate(self, eqn: Any, floats: Sequence[Atom]) -> int | None:
         """The divisor, or the factor that looks more like a gate than the other."""
@@ -272,7 +313,11 @@ class Reading:
 
 
 def _is_float(atom: Atom) -> bool:
-    return jnp.issubdtype(atom.aval.dtype, jnp.floating)
+    return jnp.issubdtype(atom.aval.dtype, jnp.inexact)
+
+
+def _is_complex(atom: Atom) -> bool:
+    return jnp.issubdtype(atom.aval.dtype, jnp.complexfloating)
 
 
 def _is_nonnegative(literal: Any) -> bool:

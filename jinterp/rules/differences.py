@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jinterp.rules._reading import Node
-from jinterp.rules.graph import Graph, Rule, Values, no_rule, pulled
+from jinterp.rules.graph import Graph, Rule, Values, change, no_rule, pulled
 
 
 def difference_rule(graph: Graph, values: Values, reference: Values) -> Rule:
@@ -26,7 +26,7 @@ def difference_rule(graph: Graph, values: Values, reference: Values) -> Rule:
 def _through(
     graph: Graph, values: Values, reference: Values, node: Node, given: list[Any]
 ) -> Sequence[Any]:
-    if node.kind == "unknown":
+    if node.kind == "unknown" or (node.kind == "movement" and node.selects):
         raise no_rule(node, "deep_lift")
     if node.kind == "detached":
         return given  # it is constant for gradients only
@@ -44,8 +44,8 @@ def slope(graph: Graph, node: Node, values: Values, reference: Values) -> Array:
     (source,), (result,) = node.inputs, node.outputs
     at, start = values[source], reference[source]
     (derivative,) = pulled(graph, node, values, [jnp.ones_like(values[result])])
-    change = values[result] - reference[result]
-    return ratio(change, at - start, rounding(at, start), derivative)
+    of_value, of_result = (change(values, reference, v) for v in (source, result))
+    return ratio(of_result, of_value, rounding(at, start), derivative)
 
 
 def rounding(a: Array, b: Array) -> Array:
@@ -66,15 +66,15 @@ def _of_maximum(
 ) -> Sequence[Any]:
     """What the largest value gains over that of the baseline goes to it, what it loses to that."""
     (result,) = node.outputs
-    change = values[result] - reference[result]
-    gain, loss = given * jnp.maximum(change, 0), given * jnp.minimum(change, 0)
+    of_result = change(values, reference, result)
+    gain, loss = given * jnp.maximum(of_result, 0), given * jnp.minimum(of_result, 0)
     if "min" in node.name:
         gain, loss = loss, gain
     to_own = pulled(graph, node, values, [gain])
     to_reference = pulled(graph, node, reference, [loss])
     zero = jnp.zeros((), given.dtype)
     return [
-        ratio(own + other, values[v] - reference[v], zero, zero)
+        ratio(own + other, change(values, reference, v), zero, zero)
         for v, own, other in zip(node.inputs, to_own, to_reference, strict=True)
     ]
 
@@ -89,7 +89,7 @@ def _of_factors(
     a, b = node.inputs
     inverse, before = 1 / values[b], 1 / reference[b]
 
-    def change(of_a: Array, of_b: Array) -> Array:
+    def of_quotient(of_a: Array, of_b: Array) -> Array:
         return of_a * (inverse + before) / 2 - means[a] * of_b * inverse * before
 
-    return jax.linear_transpose(change, values[a], values[b])(given)
+    return jax.linear_transpose(of_quotient, values[a], values[b])(given)

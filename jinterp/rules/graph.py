@@ -108,11 +108,19 @@ def pulled(graph: Graph, node: Node, values: Values, cotangents: Sequence[Any]) 
     return jax.vjp(graph.function(node, values), *given)[1](full)
 
 
+def change(values: Values, reference: Values, v: Atom) -> Array:
+    """Of a value since the reference; none between two infinities that are equal."""
+    after, before = values[v], reference[v]
+    return jnp.where(after == before, jnp.zeros_like(after), after - before)
+
+
 def no_rule(node: Node, method: str) -> NotImplementedError:
     """That a method cannot go through an operation, and where it stands."""
     where = f" in the layer {node.layer!r}" if node.layer else ""
+    what = " with indices or conditions that depend on the input" if node.selects else ""
     return NotImplementedError(
-        f"{method} has no rule for the operation `{node.name}`{where} ({line_of(node.step)}). "
+        f"{method} has no rule for the operation `{node.name}`{what}{where} "
+        f"({line_of(node.step)}). "
         "Explain a layer behind it, jinterp.at_layer(explain, layer), or take a method of "
         "gradients, such as integrated_gradients."
     )

@@ -9,6 +9,8 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any, get_args
 
+import numpy as np
+
 
 def _not_negative(name: str, value: int | float) -> None:
     if not value >= 0:
@@ -62,7 +64,7 @@ class AlphaBeta:
 
     def __post_init__(self) -> None:
         _not_negative("beta", self.beta)
-        if abs(self.alpha - self.beta - 1) > 1e-6:
+        if not abs(self.alpha - self.beta - 1) <= 1e-6:
             raise ValueError(
                 f"`alpha` is {self.alpha} and `beta` {self.beta}; expected alpha − beta = 1, so "
                 "that relevance is kept. Try 2 and 1."
@@ -79,8 +81,18 @@ class ZBox:
         high: h.
     """
 
-    low: int | float | tuple[int | float, ...]
-    high: int | float | tuple[int | float, ...]
+    low: Any
+    high: Any
+
+    def __post_init__(self) -> None:
+        low, high = (np.asarray(each, np.float64) for each in (self.low, self.high))
+        if low.ndim > 1 or high.ndim > 1 or not (low < high).all():
+            raise ValueError(
+                f"`low` is {self.low} and `high` {self.high}; expected numbers, or one for each "
+                "channel, with low below high."
+            )
+        for name, each in (("low", low), ("high", high)):
+            object.__setattr__(self, name, each.item() if each.ndim == 0 else tuple(each.tolist()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +144,9 @@ class Composite:
         """That each name of `layers` is one of a layer with weights, or of what holds some."""
         for name, _ in self.layers:
             if not any(f"{each}/".startswith(f"{name}/") for each in names):
-                found = ", ".join(map(repr, sorted(set(names) - {""}))) or "none has a name"
+                found = (
+                    ", ".join(map(repr, sorted(set(names) - {""}))) or "of which none has a name"
+                )
                 raise ValueError(
                     f"`rules` has a rule for {name!r}; expected a dense layer, a convolution, or "
                     f"what holds some: {found}. What scales and shifts a layer, as BatchNorm does, "

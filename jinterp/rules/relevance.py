@@ -61,10 +61,11 @@ def _through(
     if node.product is not None:
         rule = rules.rule_for(node.product.kind, node.layer, is_first=node.is_first)
         return [_through_product(rule, node.product, pull, values, value, result, relevance)]
+    fixed = None if relevance.fixed is None else relevance.fixed.astype(value.dtype)
     if node.kind == "curve":
-        return [Relevance(relevance.multiplier * _divided(result, value), relevance.fixed)]
+        return [Relevance(relevance.multiplier * _divided(result, value), fixed)]
     if not others and value.shape == result.shape and node.name not in _MIXES:
-        return [Relevance(pull([relevance.multiplier])[0], relevance.fixed)]
+        return [Relevance(pull([relevance.multiplier])[0], fixed)]
     shares = pull([_multiplier(relevance, result)])
     if node.kind == "linear":
         return [Relevance(share) for share in shares]
@@ -197,6 +198,7 @@ def _full(number: Any, value: Array) -> Array:
 
 def _back(product: Product, weights: Array, value: Array, shares: Array) -> Array:
     """Σ_j w_ij s_j."""
+    shares = shares.astype(product.eqn.outvars[0].aval.dtype)
     return jax.linear_transpose(product.by(weights), value)(shares)[0]
 
 

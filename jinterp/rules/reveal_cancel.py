@@ -15,7 +15,7 @@ from jaxtyping import Array
 from jinterp.model.program import Atom
 from jinterp.rules._reading import Node
 from jinterp.rules.differences import difference_rule, ratio, rounding, slope
-from jinterp.rules.graph import Graph, Rule, Values
+from jinterp.rules.graph import Graph, Rule, Values, change, pulled
 
 _OF_SOFTMAX = {"exp", "exp2"}  # whose parts alone grow beyond all bounds
 
@@ -65,6 +65,8 @@ class _RevealCancel(NamedTuple):
     def through(self, node: Node, given: list[Any]) -> Sequence[Any]:
         if node.kind in ("linear", "product"):
             return self.through_linear(node, given[0])
+        if node.kind == "movement" and not node.selects:
+            return self.moved(node, given)
         if node.kind == "curve" and node.name not in _OF_SOFTMAX:
             return [self.through_curve(node, self.merged(node.outputs[0], given[0]))]
         single = [
@@ -75,7 +77,7 @@ class _RevealCancel(NamedTuple):
         return [None if each is None else Parts(each, each) for each in found]
 
     def change(self, value: Atom) -> Array:
-        return self.values[value] - self.reference[value]
+        return change(self.values, self.reference, value)
 
     def merged(self, value: Atom, multiplier: Parts) -> Array:
         """The multiplier of a change as one, which is above 0 or below."""
@@ -85,8 +87,17 @@ class _RevealCancel(NamedTuple):
         given = [split(self.change(v)) for v in node.inputs]
         linear = functools.partial(_by_sign, self.graph, node, self.values)
         (found,) = jax.vjp(linear, given)[1](multiplier)
+        if _is_recast(node):
+            return found
         merged = [self.merged(v, each) for v, each in zip(node.inputs, found, strict=True)]
         return [Parts(each, each) for each in merged]
+
+    def moved(self, node: Node, given: list[Any]) -> list[Parts]:
+        parts = [
+            pulled(self.graph, node, self.values, [each and each[n] for each in given])
+            for n in range(2)
+        ]
+        return list(map(Parts, *parts))
 
     def through_curve(self, node: Node, multiplier: Array) -> Parts:
         """Slopes of what each part changes, in the mean of the two orders in which they come."""
@@ -106,9 +117,26 @@ class _RevealCancel(NamedTuple):
     def parts(self, value: Atom) -> Parts:
         """The contributions to a value, above 0 and below, of what it is a sum of."""
         node = self.makers.get(value)
+        if node is not None and node.kind == "movement" and not node.selects:
+            given = [self.parts(v) for v in node.inputs]
+            at = [self.values[v] for v in node.inputs]
+            function, number = self.graph.function(node, self.values), node.outputs.index(value)
+            ups, downs = (jax.jvp(function, at, list(each))[1] for each in zip(*given, strict=True))
+            return Parts(ups[number], downs[number])
         if node is None or node.kind not in ("linear", "product"):
             return split(self.change(value))
-        return _by_sign(self.graph, node, self.values, [split(self.change(v)) for v in node.inputs])
+        if _is_recast(node):
+            given = [self.parts(v) for v in node.inputs]
+        else:
+            given = [split(self.change(v)) for v in node.inputs]
+        return _by_sign(self.graph, node, self.values, given)
+
+
+def _is_recast(node: Node) -> bool:
+    """Whether every value is scaled or shifted by itself."""
+    (*_, first) = node.inputs
+    same = first.aval.shape == node.outputs[0].aval.shape
+    return node.kind == "linear" and len(node.inputs) == 1 and same and node.name != "cumsum"
 
 
 def _by_sign(graph: Graph, node: Node, values: Values, given: Sequence[Parts]) -> Parts:

@@ -645,6 +645,15 @@ def test_a_window_that_does_not_fit(keywords: Any, expected: str) -> None:
     assert expected in message(ValueError, jinterp.occlusion, *cnn(), IMAGES, 0, **keywords)
 
 
+@pytest.mark.parametrize("explain", [jinterp.permutation_shapley, jinterp.sobol])
+def test_more_groups_than_fit_the_memory(explain: Any) -> None:
+    x = np.zeros((1, 96, 96, 3), np.float32)
+    said = message(ValueError, explain, *cnn(), x, 0, key=KEY)
+    assert "there are 27648 groups, and " in said
+    assert "who is in which would take " in said
+    assert "Give fewer groups as `feature_mask`, such as jinterp.patches" in said
+
+
 def test_no_regions() -> None:
     assert message(ValueError, jinterp.patches, IMAGES, 0) == (
         "`size` is 0; expected at least 1. Try 8."

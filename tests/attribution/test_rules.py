@@ -68,6 +68,61 @@ def test_guided_grad_cam_with_channels_first_and_several_targets() -> None:
     close(found, guided * large[:, :, None])
 
 
+CUTS = {
+    "maximum": lambda v: jnp.maximum(v, 0),
+    "of zeros": lambda v: jnp.maximum(v, jnp.zeros_like(v)),
+    "of an array": lambda v: jnp.maximum(v, np.zeros(v.shape)),
+    "clip": lambda v: jnp.clip(v, 0),
+    "clip at 6": lambda v: jnp.clip(v, 0, 6),
+    "clamp": lambda v: jax.lax.clamp(0.0, v, 6.0),
+    "where": lambda v: jnp.where(v > 0, v, 0),
+    "where less": lambda v: jnp.where(v <= 0, 0, v),
+    "relu6": nn.relu6,
+    "relu": nn.relu,
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_relu_is_found_in_whatever_words(cut: str) -> None:
+    def apply_fn(params: Any, x: jax.Array) -> jax.Array:
+        return CUTS[cut](x @ params[0]) @ params[1]
+
+    params, x = (draw(4, 8), draw(8, 3)), draw(3, 4) / 2
+    expected = jinterp.guided_backprop(two_layers, params, x, 1)
+    close(jinterp.guided_backprop(apply_fn, params, x, 1), expected)
+    expected = jinterp.deconvolution(two_layers, params, x, 1)
+    close(jinterp.deconvolution(apply_fn, params, x, 1), expected)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda v: jnp.maximum(v, 1),
+        lambda v: jnp.where(v > 0, v, 1),
+        lambda v: jnp.where(v > 1, v, 0),
+        lambda v: jnp.minimum(v, 0),
+        lambda v: jax.lax.clamp(-1.0, v, 1.0),
+    ],
+)
+def test_what_is_no_relu(other: Any) -> None:
+    def apply_fn(params: Any, x: jax.Array) -> jax.Array:
+        return other(x @ params)
+
+    w, x = draw(3, 2), draw(2, 3)
+    for _ in range(2):  # also where nothing is traced again
+        with pytest.warns(UserWarning, match="`guided_backprop`: the model has no ReLU"):
+            jinterp.guided_backprop(apply_fn, w, x, 0)
+
+
+def test_a_branch_that_may_hold_a_relu_is_not_passed_over() -> None:
+    def apply_fn(params: Any, x: jax.Array) -> jax.Array:
+        h = jax.lax.cond(x.sum() > 0, lambda v: (1, nn.relu(v)), lambda v: (0, v), x)[1]
+        return (nn.relu(x) + h) @ params
+
+    with pytest.raises(NotImplementedError, match="guided has no rule for the operation `cond`"):
+        jinterp.guided_backprop(apply_fn, draw(3, 2), draw(1, 3), 0)
+
+
 def test_a_model_without_a_relu_is_said_to_have_none() -> None:
     def apply_fn(params: Any, x: jax.Array) -> jax.Array:
         return jnp.tanh(x @ params)
@@ -567,6 +622,96 @@ def test_an_operation_without_a_rule_is_named_with_its_place(explain: Any) -> No
     assert "jinterp.at_layer(explain, layer)" in said
 
 
+HIDDEN = {
+    "fft": lambda v: jnp.fft.fft(v).real,
+    "real": lambda v: jnp.fft.fft(v).real + v,
+    "cond": lambda v: jax.lax.cond(v.sum() > 0, lambda u: (1, 2 * u), lambda u: (0, u), v)[1],
+    "sort": lambda v: jax.lax.sort((jnp.arange(v.size).reshape(v.shape), v), num_keys=1)[1],
+    "while": lambda v: jax.lax.while_loop(
+        lambda s: s[0] < 2, lambda s: (s[0] + 1, 2 * s[1]), (0, v)
+    )[1],
+}
+
+
+@pytest.mark.parametrize("explain", [jinterp.lrp, jinterp.deep_lift])
+@pytest.mark.parametrize("operation", HIDDEN)
+def test_nothing_is_lost_on_the_way_without_a_word(explain: Any, operation: str) -> None:
+    """Of complex numbers, and behind results of integers."""
+
+    def apply_fn(params: Any, x: jax.Array) -> jax.Array:
+        return (x + HIDDEN[operation](x)) @ params
+
+    with pytest.raises(NotImplementedError, match="has no rule for the operation"):
+        explain(apply_fn, draw(4, 3), draw(1, 4), 0)
+
+
+CHOICES = {
+    "select_n": lambda x: jnp.where(x[:, :2] > x[:, 2:], x[:, :2], x[:, 2:]),
+    "gather": lambda x: jnp.take_along_axis(nn.relu(x), jnp.argsort(x, axis=1), axis=1)[:, :2],
+}
+
+
+@pytest.mark.parametrize("operation", CHOICES)
+def test_deep_lift_refuses_a_choice_that_depends_on_the_input(operation: str) -> None:
+    def apply_fn(params: Any, x: jax.Array) -> jax.Array:
+        return CHOICES[operation](x) @ params
+
+    said = f"`{operation}` with indices or conditions that depend on the input"
+    with pytest.raises(NotImplementedError, match=said):
+        jinterp.deep_lift(apply_fn, draw(2, 3), draw(2, 4), 0)
+    assert np.isfinite(jinterp.lrp(apply_fn, draw(2, 3), draw(2, 4), 0)).all()
+
+
+@RESCALE_OR_REVEAL
+def test_deep_lift_under_a_mask_of_infinities(rule: str) -> None:
+    def causal(params: Any, x: jax.Array) -> jax.Array:
+        q = x @ params[0]
+        scores = jnp.einsum("bqd,bkd->bqk", q, q)
+        scores = jnp.where(np.tril(np.ones((1, 5, 5), bool)), scores, -jnp.inf)
+        return (jax.nn.softmax(scores) @ q).mean(1) @ params[1]
+
+    params, x, baseline = (draw(4, 4), draw(4, 3)), draw(2, 5, 4), draw(5, 4)
+    values = jinterp.deep_lift(causal, params, x, 1, baseline=baseline, rule=rule)
+    gap = jinterp.completeness_gap(causal, params, x, values, 1, baseline=baseline)
+    np.testing.assert_allclose(gap, 0, atol=1e-8)
+
+
+def test_reveal_cancel_sees_a_layer_through_what_moves_its_units() -> None:
+    params, x = (draw(4, 5), draw(5, 3)), draw(3, 4)
+    bias = draw(5)
+
+    explain = functools.partial(jinterp.deep_lift, rule="reveal_cancel")
+    moved_fn = functools.partial(of_units, True, bias)
+    direct_fn = functools.partial(of_units, False, bias)
+    close(explain(moved_fn, params, x, 1), explain(direct_fn, params, x, 1), 1e-9)
+
+
+def of_units(is_moved: bool, bias: np.ndarray, params: Any, x: jax.Array) -> jax.Array:
+    h = x @ params[0]
+    h = (h.T + bias[:, None]).reshape(5, len(x), 1) if is_moved else h + bias[None]
+    h = jax.nn.relu(h)
+    return (h[..., 0].T if is_moved else h) @ params[1]
+
+
+def test_fixed_relevance_in_mixed_precision() -> None:
+    def apply_fn(params: Any, x: jax.Array) -> jax.Array:
+        return (jax.nn.relu(x.astype(jnp.bfloat16) @ params[0]).astype(jnp.float32)) @ params[1]
+
+    params = jnp.asarray(draw(4, 5), jnp.bfloat16), jnp.asarray(draw(5, 3), jnp.float32)
+    x = jnp.asarray(draw(2, 4), jnp.float32)
+    for rule in (rules.Flat(), rules.WSquare(), rules.ZBox(-3, 3)):
+        values = jinterp.lrp(apply_fn, params, x, 0, rules=rules.Composite(first=rule))
+        assert values.dtype == jnp.float32
+        assert np.isfinite(values).all()
+
+
+def test_a_box_for_each_channel() -> None:
+    params, x = (draw(4, 5), draw(5, 3)), draw(2, 4)
+    boxes = rules.ZBox([-3.0] * 4, np.full(4, 3)), rules.ZBox(-3, 3)
+    found = [jinterp.lrp(layered, params, x, 0, rules=rules.Composite(first=box)) for box in boxes]
+    close(found[0], found[1])
+
+
 def test_operations_that_reach_no_score_need_no_rule() -> None:
     def apply_fn(params: Any, x: jax.Array) -> jax.Array:
         order = jnp.argsort(x, axis=1)
@@ -591,6 +736,8 @@ def relevance_by(given: Callable[[], Any]) -> Any:
         (lambda: rules.Composite(layers={"a": rules.Flat()}), TypeError, "expected pairs of a na"),
         (lambda: rules.Composite(layers=("a", "b")), TypeError, "expected pairs of a name"),
         (lambda: rules.AlphaBeta(2, 2), ValueError, "expected alpha − beta = 1"),
+        (lambda: rules.AlphaBeta(float("nan"), 0), ValueError, "expected alpha − beta = 1"),
+        (lambda: rules.ZBox(1, 0), ValueError, "`low` is 1 and `high` 0; expected numbers, or one"),
         (lambda: rules.Epsilon(-1), ValueError, "`epsilon` is -1; expected 0 or more"),
         (
             lambda: rules.Composite(layers=(("thrid", rules.Flat()),)),

@@ -102,7 +102,7 @@ def test_vectors_and_accuracies_are_those_of_ridge_regression() -> None:
         own = 0.1 * ((rows - rows.mean(0)) ** 2).sum(1).mean()
         fit = Ridge(own).fit(rows[rest], labels[rest])
         right += fit.predict(rows[left_out : left_out + 1])[0] * labels[left_out] > 0
-    assert vectors().accuracies[0, 2] == right / len(rows)
+    assert vectors().accuracies[0, 2] == pytest.approx(right / len(rows))
 
 
 def test_random_vectors_are_of_all_pairs_of_sets() -> None:
@@ -145,6 +145,22 @@ def test_false_positives_of_the_whole_method() -> None:
             found = jinterp.concept_vectors(*MODEL, own, random, layer="conv")
         p_values += jinterp.tcav(*MODEL, x, found, 0).p_values.tolist()
     assert np.mean(np.array(p_values) < 0.05) == pytest.approx(0.05, abs=0.04)
+
+
+def test_a_small_set_that_means_nothing_is_said_to() -> None:
+    """Though nine of ten examples are on the right side, those of the larger set."""
+    rng = np.random.default_rng(0)
+    concepts = {"nothing": rng.normal(size=(10, 20)).astype(np.float32)}
+    random = [rng.normal(size=(100, 20)).astype(np.float32) for _ in range(5)]
+
+    def hidden(params: Any, x: jax.Array) -> jax.Array:
+        with jax.named_scope("hidden"):
+            found = x @ params
+        return jnp.tanh(found)
+
+    with pytest.warns(UserWarning, match="the concept 'nothing' is told from random examples with"):
+        found = jinterp.concept_vectors(hidden, jnp.eye(20), concepts, random, layer="hidden")
+    assert 0.3 < found.accuracies.mean() < 0.7
 
 
 def test_a_score_that_the_layer_does_not_reach_is_said() -> None:
