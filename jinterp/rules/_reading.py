@@ -51,6 +51,7 @@ _MOVEMENTS = {
 }
 _SUMS = {"cumsum", "reduce_sum", "reduce_window_sum", "scatter-add"}
 _AFFINE = {"add", "add_any", "convert_element_type", "copy", "neg", "reduce_precision", "sub"}
+_SCALINGS = {"div", "mul"}
 _MAXIMA = {"cummax", "cummin", "max", "min", "reduce_max", "reduce_min", "reduce_window_max"}
 _PRODUCTS = {"conv_general_dilated": "convolution", "dot_general": "dense"}
 _ELEMENTWISE = {
@@ -103,6 +104,12 @@ class Node(NamedTuple):
     @property
     def name(self) -> str:
         return self.step.eqn.primitive.name
+
+    @property
+    def is_by_element(self) -> bool:
+        """Whether every value is scaled or shifted by itself, without others."""
+        shapes = {v.aval.shape for v in (*self.inputs, *self.outputs)}
+        return self.name in _AFFINE | _SCALINGS and len(self.inputs) == len(shapes) == 1
 
 
 class Reading:

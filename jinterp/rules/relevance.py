@@ -55,16 +55,14 @@ def _through(
     if node.kind in ("movement", "maximum"):
         return _moved(pull, given)
     (relevance,) = given
-    (value, *others), (result,) = (
-        [values[v] for v in atoms] for atoms in (node.inputs, node.outputs)
-    )
+    value, result = (values[atoms[0]] for atoms in (node.inputs, node.outputs))
     if node.product is not None:
         rule = rules.rule_for(node.product.kind, node.layer, is_first=node.is_first)
         return [_through_product(rule, node.product, pull, values, value, result, relevance)]
     fixed = None if relevance.fixed is None else relevance.fixed.astype(value.dtype)
     if node.kind == "curve":
         return [Relevance(relevance.multiplier * _divided(result, value), fixed)]
-    if not others and value.shape == result.shape and node.name not in _MIXES:
+    if node.kind == "linear" and node.is_by_element:
         return [Relevance(pull([relevance.multiplier])[0], fixed)]
     shares = pull([_multiplier(relevance, result)])
     if node.kind == "linear":
@@ -72,9 +70,6 @@ def _through(
     if node.gate is None:
         return [Relevance(share / 2) for share in shares]
     return [None if n == node.gate else Relevance(share) for n, share in enumerate(shares)]
-
-
-_MIXES = {"cumsum"}
 
 
 def _moved(pull: Callable[..., Any], given: list[Any]) -> list[Relevance]:

@@ -87,7 +87,7 @@ class _RevealCancel(NamedTuple):
         given = [split(self.change(v)) for v in node.inputs]
         linear = functools.partial(_by_sign, self.graph, node, self.values)
         (found,) = jax.vjp(linear, given)[1](multiplier)
-        if _is_recast(node):
+        if node.is_by_element:
             return found
         merged = [self.merged(v, each) for v, each in zip(node.inputs, found, strict=True)]
         return [Parts(each, each) for each in merged]
@@ -125,18 +125,11 @@ class _RevealCancel(NamedTuple):
             return Parts(ups[number], downs[number])
         if node is None or node.kind not in ("linear", "product"):
             return split(self.change(value))
-        if _is_recast(node):
+        if node.is_by_element:
             given = [self.parts(v) for v in node.inputs]
         else:
             given = [split(self.change(v)) for v in node.inputs]
         return _by_sign(self.graph, node, self.values, given)
-
-
-def _is_recast(node: Node) -> bool:
-    """Whether every value is scaled or shifted by itself."""
-    (*_, first) = node.inputs
-    same = first.aval.shape == node.outputs[0].aval.shape
-    return node.kind == "linear" and len(node.inputs) == 1 and same and node.name != "cumsum"
 
 
 def _by_sign(graph: Graph, node: Node, values: Values, given: Sequence[Parts]) -> Parts:

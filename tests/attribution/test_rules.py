@@ -693,6 +693,23 @@ def of_units(is_moved: bool, bias: np.ndarray, params: Any, x: jax.Array) -> jax
     return (h[..., 0].T if is_moved else h) @ params[1]
 
 
+def test_fixed_relevance_is_shared_by_a_mean_over_neighbours() -> None:
+    """Whose result has the shape of what it is given: each place shares with those it is of."""
+
+    def pooled(x: jax.Array) -> jax.Array:
+        return nn.avg_pool(x, (3,), (1,), "SAME", count_include_pad=False)
+
+    def apply_fn(params: Any, x: jax.Array) -> jax.Array:
+        with jax.named_scope("head"):
+            return pooled(x).reshape(len(x), -1) @ params
+
+    w, x = draw(5, 2), draw(2, 5, 1)
+    found = jinterp.lrp(apply_fn, w, x, 1, rules=rules.Flat())
+    means, back = jax.vjp(pooled, x)
+    relevance = jnp.broadcast_to(apply_fn(w, x)[:, 1:, None] / 5, means.shape)  # all alike
+    close(found, x * back(relevance / means)[0], 1e-4)
+
+
 def test_fixed_relevance_in_mixed_precision() -> None:
     def apply_fn(params: Any, x: jax.Array) -> jax.Array:
         return (jax.nn.relu(x.astype(jnp.bfloat16) @ params[0]).astype(jnp.float32)) @ params[1]
