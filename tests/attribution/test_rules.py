@@ -458,9 +458,11 @@ def test_deep_lift_of_a_maximum(baseline: Any, expected: Any, pooled: bool) -> N
 
     baseline = jnp.asarray(baseline, jnp.float64)
     close(jinterp.deep_lift(apply_fn, None, jnp.ones((1, 4)), 0, baseline=baseline), [expected])
-    lowest = jinterp.deep_lift(
-        lambda params, x: -apply_fn(params, -x), None, -jnp.ones((1, 4)), 0, baseline=-baseline
-    )
+
+    def smallest(params: None, x: jax.Array) -> jax.Array:
+        return x.min(axis=1, keepdims=True)
+
+    lowest = jinterp.deep_lift(smallest, None, -jnp.ones((1, 4)), 0, baseline=-baseline)
     close(lowest, [[-each for each in expected]])
 
 
