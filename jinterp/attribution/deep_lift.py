@@ -12,7 +12,7 @@ from jinterp.model import logit
 from jinterp.model.score import at_least_float32
 from jinterp.rules.differences import difference_rule
 from jinterp.rules.graph import Graph, Values, backward
-from jinterp.rules.reveal_cancel import Parts, added, reveal_cancel_rule, split
+from jinterp.rules.reveal_cancel import Multipliers, added, one, reveal_cancel_rule
 
 
 def deep_lift(
@@ -121,18 +121,16 @@ def _rescaled(graph: Graph, values: Values, reference: Values, changes: list[Any
 
 
 def _revealed(graph: Graph, values: Values, reference: Values, changes: list[Any]) -> list[Any]:
-    one = [jnp.ones_like(values[output]) for output in graph.outputs]
-    seeds = list(map(Parts, one, one))
+    seeds = [one(jnp.ones_like(values[output])) for output in graph.outputs]
     found = backward(graph, seeds, reveal_cancel_rule(graph, values, reference), added)
     return [
-        jnp.zeros_like(change) if each is None else _sum_of(split(change), each)
+        jnp.zeros_like(change) if each is None else _taken(change, each)
         for change, each in zip(changes, found, strict=True)
     ]
 
 
-def _sum_of(change: Parts, multiplier: Parts) -> Any:
-    up, down = (each.astype(change.up.dtype) for each in multiplier)
-    return change.up * up + change.down * down
+def _taken(change: Any, multipliers: Multipliers) -> Any:
+    return change * multipliers.of(change).astype(change.dtype)
 
 
 _RULES = {"rescale": _rescaled, "reveal_cancel": _revealed}

@@ -90,8 +90,10 @@ def score_cam(
         kind="stack",
     )
     empty = one_baseline(baseline, question.x)
-    gains = gains - scores_of(question._replace(x=empty))[:, None]
-    weights = jax.nn.softmax(gains, axis=1) if channel_softmax else gains
+    if channel_softmax:  # of which no shift changes anything
+        weights = jax.nn.softmax(gains, axis=1)
+    else:
+        weights = gains - scores_of(question._replace(x=empty))[:, None]
     maps = weighted(_picked(activation, channels), weights.astype(activation.dtype))
     maps = jax.nn.relu(maps) if relu else maps
     report(maps, "score_cam", view.layer)

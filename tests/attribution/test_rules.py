@@ -1,6 +1,7 @@
 """Rules on the operations of a traced model: relevance, DeepLIFT, and other ways through a ReLU."""
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -543,6 +544,37 @@ def test_reveal_cancel_of_one_unit_is_its_shapley_value(weights: list[float]) ->
     other = (at(0, 1) - at(0, 0) + at(1, 1) - at(1, 0)) / 2
     found = jinterp.deep_lift(unit, w, x, 0, baseline=b, rule="reveal_cancel")
     close(found, [[one, other]])
+
+
+def scaled_units(params: Any, x: jax.Array) -> jax.Array:
+    """Scaled, flipped and moved behind an axis more, so that nothing folds into the weights."""
+    weights, scales, last = params
+    h = (3 - (x @ weights)[:, None] * scales[None, None]).transpose(0, 2, 1)
+    return jax.nn.relu(jnp.squeeze(h, 2) / -2) @ last
+
+
+def test_reveal_cancel_contribution_by_contribution() -> None:
+    """Every input in every unit by itself, by loops."""
+    weights, scales, last = draw(4, 6), draw(6), draw(6, 2)
+    x, start = draw(3, 4), draw(4)
+    found = jinterp.deep_lift(
+        scaled_units, (weights, scales, last), x, 1, baseline=start, rule="reveal_cancel"
+    )
+    expected = np.zeros_like(x)
+    for row, unit_number in itertools.product(range(3), range(6)):
+        own = weights[:, unit_number] * scales[unit_number] / 2
+        given = (x[row] - start) * own
+        up, down = given[given > 0].sum(), given[given < 0].sum()
+        before = start @ own - 1.5
+
+        def relu(level: float) -> float:
+            return max(level, 0.0)
+
+        of_up = relu(before + up) - relu(before) + relu(before + up + down) - relu(before + down)
+        of_down = relu(before + down) - relu(before) + relu(before + up + down) - relu(before + up)
+        slopes = np.where(given > 0, of_up / 2 / (up or 1), of_down / 2 / (down or 1))
+        expected[row] += given * slopes * last[unit_number, 1]
+    close(found, expected, 1e-12)
 
 
 @pytest.mark.parametrize("rule", ["rescaled", "linear"])
