@@ -69,7 +69,8 @@ def xrai(
     ...     return (x * params[None]).sum((1, 2))
     >>> x = jnp.array([[[[1.0], [3.0], [1.0], [1.0]]]])
     >>> halves = np.array([[[[1, 1, 0, 0]], [[0, 0, 1, 1]]]], bool)
-    >>> print(xrai(apply_fn, jnp.ones((1, 4, 1)), x, 0, baseline=0.0, segments=halves)[0, 0, :, 0])
+    >>> values = xrai(apply_fn, jnp.ones((1, 4, 1)), x, 0, baseline=0.0, segments=halves)
+    >>> print(values[0, 0, :, 0].round(2))
     [2. 2. 1. 1.]
 
     Source: Kapishnikov et al. 2019, algorithm 1. As in their code, the gain of a region is the mean
