@@ -38,11 +38,34 @@ def rule_points(rule: str, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
 
 def baselines_of(baseline: Baseline, x: Inputs) -> list[Inputs]:
     """Each baseline as a pytree like `x`; a list or tuple holds several, unless `x` is one."""
+    return [_like(each, x) for each in given_baselines(baseline, x)]
+
+
+def given_baselines(baseline: Baseline, x: Inputs) -> list[Baseline]:
+    """Each baseline as it was given."""
     if isinstance(baseline, list | tuple) and not isinstance(x, list | tuple):
         if not baseline:
             raise ValueError("`baseline` is empty; expected at least one. Try 0.0.")
-        return [_like(each, x) for each in baseline]
-    return [_like(baseline, x)]
+        return list(baseline)
+    return [baseline]
+
+
+def shared_example(baseline: Baseline, x: Inputs) -> Inputs | None:
+    """The one baseline of all examples, without the batch axis; None where each has its own."""
+    leaves, treedef = jax.tree.flatten(x)
+    given = jax.tree.leaves(baseline)
+    given = [jnp.asarray(each) for each in (given * len(leaves) if len(given) == 1 else given)]
+    ones = [leaf.shape[1:] for leaf in leaves]
+    pairs = list(zip(given, ones, strict=True))
+    if not all(each.shape in ((), one, (1, *one)) for each, one in pairs):
+        return None
+    return jax.tree.unflatten(
+        treedef,
+        [
+            jnp.broadcast_to(each, (1, *one))[0].astype(leaf.dtype)
+            for (each, one), leaf in zip(pairs, leaves, strict=True)
+        ],
+    )
 
 
 def one_baseline(baseline: Baseline, x: Inputs) -> Inputs:

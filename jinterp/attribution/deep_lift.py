@@ -5,14 +5,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jinterp._question import answer, as_inputs, ask, report_blank, with_predictions
+from jinterp._question import Question, answer, as_inputs, ask, report_blank, with_predictions
 from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
-from jinterp.attribution._paths import baselines_of, mean_of
+from jinterp.attribution._paths import given_baselines, mean_of, one_baseline, shared_example
 from jinterp.model import logit
 from jinterp.model.score import at_least_float32
 from jinterp.rules.differences import difference_rule
 from jinterp.rules.graph import Graph, Values, backward
 from jinterp.rules.reveal_cancel import Multipliers, added, one, reveal_cancel_rule
+from jinterp.stream.cut import automatic
+from jinterp.stream.with_rows import rows_of, weights_of, with_rows
 
 
 def deep_lift(
@@ -69,7 +71,7 @@ def deep_lift(
     check_rule(rule)
     question = with_predictions(ask(apply_fn, params, x, target, score))
     values = mean_of(
-        [answer(_at, question, rule, rows=each) for each in baselines_of(baseline, question.x)]
+        [_from(question, rule, each) for each in given_baselines(baseline, question.x)]
     )
     values = as_inputs(values, question.x)
     report_blank(values, "deep_lift", "the score is that of the baseline, whatever they are.")
@@ -82,13 +84,47 @@ def check_rule(rule: str) -> None:
         raise ValueError(f"`rule` is {rule!r}; expected one of {known}.")
 
 
-def _at(static: Any, params: Params, rows: Any, point: None) -> Any:
+def _from(question: Question, rule: str, baseline: Baseline) -> Any:
+    """The contributions from one baseline on."""
+    own = one_baseline(baseline, question.x)
+    shared = shared_example(baseline, question.x)
+    if shared is None:
+        return answer(_at_own, question, rule, rows=own)
+    return from_shared(question, rule, jax.tree.map(lambda leaf: leaf[None], shared))
+
+
+def from_shared(question: Question, rule: str, baselines: Inputs) -> Any:
+    """The sum of the contributions from some baselines `[baselines, ...]` of all examples on."""
+    params, x, target = automatic((question.params, question.x, question.target))
+    question = question._replace(params=params, x=x, target=target)
+    return answer(_at_shared, question, rule, points=baselines)
+
+
+def _at_own(static: Any, params: Params, rows: Any, point: None) -> Any:
     apply_fn, score, rule = static
     x, target, baseline = rows
-    return contributions(rule, apply_fn, score, params, x, target, baseline)
+    return _contributions(rule, apply_fn, score, params, x, target, baseline)
 
 
-def contributions(
+def _at_shared(static: Any, params: Params, rows: Any, baseline: Inputs) -> Any:
+    """The contributions from a baseline of all examples on.
+
+    Example by example, so that vmap sees that the baseline's values depend on none of them, and
+    computes them once.
+    """
+    apply_fn, score, rule = static
+    x, target, _ = rows
+
+    def of_one(own: Any, x: Inputs, target: Any) -> Any:
+        own, x, target, start = jax.tree.map(lambda leaf: leaf[None], (own, x, target, baseline))
+        told = with_rows(params, own, weights_of(params))
+        found = _contributions(rule, apply_fn, score, told, x, target, start)
+        return jax.tree.map(lambda leaf: leaf[0], found)
+
+    return jax.vmap(of_one)(rows_of(params), x, target)
+
+
+def _contributions(
     rule: str,
     apply_fn: ApplyFn,
     score: Score,

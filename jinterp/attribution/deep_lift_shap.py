@@ -3,12 +3,11 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from jinterp._question import answer, as_inputs, ask, report_blank, with_predictions
+from jinterp._question import as_inputs, ask, report_blank, with_predictions
 from jinterp._types import ApplyFn, Inputs, Params, Score, Target
 from jinterp.attribution._paths import matching
-from jinterp.attribution.deep_lift import check_rule, contributions
+from jinterp.attribution.deep_lift import check_rule, from_shared
 from jinterp.model import logit
 
 
@@ -57,15 +56,8 @@ def deep_lift_shap(
     check_rule(rule)
     question = with_predictions(ask(apply_fn, params, x, target, score))
     drawn = matching(baselines, question.x)
-    values = as_inputs(answer(_at, question, rule, points=drawn), question.x)
+    values = as_inputs(from_shared(question, rule, drawn), question.x)
     num_baselines = len(jax.tree.leaves(drawn)[0])
     values = jax.tree.map(lambda leaf: leaf / num_baselines, values)
     report_blank(values, "deep_lift_shap", "the score is that of every baseline.")
     return values
-
-
-def _at(static: Any, params: Params, rows: Any, baseline: Inputs) -> Any:
-    apply_fn, score, rule = static
-    x, target, _ = rows
-    each = jax.tree.map(lambda b, a: jnp.broadcast_to(b[None], a.shape), baseline, x)
-    return contributions(rule, apply_fn, score, params, x, target, each)

@@ -327,8 +327,8 @@ def _some(rows: Any, indices: np.ndarray) -> Any:
 def automatic(tree: Any) -> Any:
     """Arrays on the same devices, with axes that are not explicit, which cannot be indexed."""
 
-    def one(leaf: jax.Array) -> jax.Array:
-        sharding = leaf.sharding
+    def one(leaf: Any) -> Any:
+        sharding = None if isinstance(leaf, jax.core.Tracer) else getattr(leaf, "sharding", None)
         if not isinstance(sharding, jax.NamedSharding):
             return leaf
         mesh = jax.sharding.Mesh(sharding.mesh.devices, sharding.mesh.axis_names)
