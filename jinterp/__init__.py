@@ -111,10 +111,10 @@ from jinterp.attribution import with_error as with_error
 from jinterp.attribution import at_layer as at_layer
 from jinterp.attribution import each_class as each_class
 from jinterp.attribution import truncate as truncate
-from jinterp.attribution import completeness_gap as completeness_gap
 from jinterp.attribution import aggregate as aggregate
 from jinterp.attribution import upsample as upsample
 from jinterp.attribution import normalize as normalize
+from jinterp.attribution import blur as blur
 
 # by examples,
 from jinterp.attribution import similar_examples as similar_examples
@@ -131,6 +131,26 @@ from jinterp.attribution import concept_importance as concept_importance
 # and a whole dataset, to disk.
 from jinterp.attribution import explain_dataset as explain_dataset
 from jinterp.attribution import read_explanations as read_explanations
+
+# Whether the why is true.
+from jinterp.faithfulness import completeness_gap as completeness_gap
+from jinterp.faithfulness import deletion as deletion
+from jinterp.faithfulness import deletion_curve as deletion_curve
+from jinterp.faithfulness import insertion as insertion
+from jinterp.faithfulness import insertion_curve as insertion_curve
+from jinterp.faithfulness import pixel_flipping as pixel_flipping
+from jinterp.faithfulness import road as road
+from jinterp.faithfulness import inpaint as inpaint
+from jinterp.faithfulness import average_drop as average_drop
+from jinterp.faithfulness import increase as increase
+from jinterp.faithfulness import monotonicity as monotonicity
+from jinterp.faithfulness import sensitivity_n as sensitivity_n
+from jinterp.faithfulness import infidelity as infidelity
+from jinterp.faithfulness import max_sensitivity as max_sensitivity
+from jinterp.faithfulness import pointing_game as pointing_game
+from jinterp.faithfulness import energy_in_mask as energy_in_mask
+from jinterp.faithfulness import sparseness as sparseness
+from jinterp.faithfulness import complexity as complexity
 
 # Tables: features as columns.
 from jinterp import tabular as tabular

@@ -27,6 +27,7 @@ ROOMS = (
     "evaluate",
     "rules",
     "attribution",
+    "faithfulness",
     "tabular",
     "diagnose",
     "plot",

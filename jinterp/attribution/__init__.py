@@ -13,10 +13,10 @@ from jinterp.attribution.at_layer import at_layer as at_layer
 from jinterp.attribution.attention_rollout import attention_maps as attention_maps
 from jinterp.attribution.attention_rollout import attention_rollout as attention_rollout
 from jinterp.attribution.attention_rollout import rollout as rollout
+from jinterp.attribution.blur import blur as blur
 from jinterp.attribution.blur_integrated_gradients import (
     blur_integrated_gradients as blur_integrated_gradients,
 )
-from jinterp.attribution.completeness_gap import completeness_gap as completeness_gap
 from jinterp.attribution.concept_factors import ConceptFactors as ConceptFactors
 from jinterp.attribution.concept_factors import concept_factors as concept_factors
 from jinterp.attribution.concept_importance import concept_importance as concept_importance

@@ -172,7 +172,11 @@ def _score_of(static: Any, params: Params, rows: Any, coalition: Array) -> Array
 
 def picked(numbers: Array, ids: Array) -> Array:
     """The number `[groups]` of the group of each element."""
-    rows = jnp.broadcast_to(numbers[None], (len(ids), len(numbers)))
+    return picked_rows(jnp.broadcast_to(numbers[None], (len(ids), len(numbers))), ids)
+
+
+def picked_rows(rows: Array, ids: Array) -> Array:
+    """The same of numbers `[batch, groups]` of each example's own."""
     return jnp.take_along_axis(rows, ids.reshape(len(ids), -1), axis=1).reshape(ids.shape)
 
 

@@ -55,16 +55,15 @@ def shared_example(baseline: Baseline, x: Inputs) -> Inputs | None:
     leaves, treedef = jax.tree.flatten(x)
     given = jax.tree.leaves(baseline)
     given = [jnp.asarray(each) for each in (given * len(leaves) if len(given) == 1 else given)]
-    ones = [leaf.shape[1:] for leaf in leaves]
-    pairs = list(zip(given, ones, strict=True))
-    if not all(each.shape in ((), one, (1, *one)) for each, one in pairs):
+    pairs = list(zip(given, leaves, strict=True))
+    if any(each.ndim == leaf.ndim and len(each) > 1 for each, leaf in pairs):
         return None
+    examples = [
+        jnp.broadcast_to(each[0] if each.ndim == leaf.ndim else each, leaf.shape[1:])
+        for each, leaf in pairs
+    ]
     return jax.tree.unflatten(
-        treedef,
-        [
-            jnp.broadcast_to(each, (1, *one))[0].astype(leaf.dtype)
-            for (each, one), leaf in zip(pairs, leaves, strict=True)
-        ],
+        treedef, [each.astype(leaf.dtype) for each, leaf in zip(examples, leaves, strict=True)]
     )
 
 
@@ -97,16 +96,21 @@ def _leaf_like(baseline: Any, leaf: Any) -> Any:
             f"`baseline` holds numbers that are no {leaf.dtype}, which `x` is; expected whole "
             "ones, such as the id of a token."
         )
-    one = leaf.shape[1:]
-    if baseline.shape not in ((), one, (1, *one), leaf.shape):
+    whole = leaf.shape[1:] if baseline.ndim == leaf.ndim - 1 else leaf.shape
+    fits = baseline.ndim in (0, len(whole)) and all(map(_is_one_or, baseline.shape, whole))
+    if not fits:
         raise ValueError(
             f"`baseline` has the shape {baseline.shape}; expected a number, one example "
-            f"{leaf.shape[1:]}, or one for each example {leaf.shape}; for the mean over several, "
-            "list(rows)."
+            f"{leaf.shape[1:]}, or one for each example {leaf.shape}, where an axis may be 1; for "
+            "the mean over several, list(rows)."
         )
     missing = leaf.ndim - baseline.ndim
     # A sum, and no broadcast, so that it lies on the devices of the inputs.
     return jnp.zeros_like(leaf) + baseline.reshape((1,) * missing + baseline.shape)
+
+
+def _is_one_or(size: int, whole: int) -> bool:
+    return size in (1, whole)
 
 
 def matching(baselines: Inputs, x: Inputs) -> Inputs:

@@ -17,6 +17,7 @@ from jinterp._question import (
     with_predictions,
 )
 from jinterp._types import ApplyFn, Inputs, Params, Score, Target
+from jinterp.attribution.blur import blurred_leaf
 from jinterp.model import logit
 from jinterp.model.score import at_least_float32
 
@@ -87,29 +88,9 @@ def _at(static: Any, params: Params, rows: Any, point: Any) -> Any:
     sigma, width = point
 
     def blurred(sigma: Array) -> Inputs:
-        return jax.tree.map(lambda leaf: blur(leaf, sigma, channel_axis), x)
+        return jax.tree.map(lambda leaf: blurred_leaf(leaf, sigma, channel_axis), x)
 
     inputs, change = jax.jvp(blurred, (sigma,), (jnp.ones_like(sigma),))
     slopes = input_gradient(apply_fn, score, params, inputs, target)
     slopes, change = jax.tree.map(at_least_float32, (slopes, change))
     return jax.tree.map(lambda a, b: -width.astype(a.dtype) * a * b, slopes, change)
-
-
-def blur(x: Array, sigma: Array, channel_axis: int) -> Array:
-    """A Gaussian blur of deviation `sigma` along the axes in space, edges mirrored."""
-    for axis in range(1, x.ndim):
-        if axis != channel_axis % x.ndim:
-            basis = jnp.asarray(_cosines(x.shape[axis])).astype(x.dtype)
-            frequencies = jnp.arange(x.shape[axis]).astype(x.dtype) * (np.pi / x.shape[axis])
-            damping = jnp.exp(-jnp.square(frequencies * sigma.astype(x.dtype)) / 2)
-            smooth = basis.T @ (damping[:, None] * basis)
-            x = jnp.moveaxis(jnp.tensordot(x, smooth, axes=(axis, 0)), -1, axis)
-    return x
-
-
-def _cosines(length: int) -> np.ndarray:
-    """The orthonormal cosine transform (type II), a row a frequency."""
-    frequencies, places = np.arange(length)[:, None], np.arange(length)[None, :]
-    rows = np.cos(np.pi * frequencies * (places + 0.5) / length) * np.sqrt(2 / length)
-    rows[0] /= np.sqrt(2)
-    return rows

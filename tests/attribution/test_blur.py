@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 import jinterp
-from jinterp.attribution.blur_integrated_gradients import blur
+from jinterp.attribution.blur import blurred_leaf as blur
 from tests import networks
 from tests.attribution.double import double
 from tests.networks import IMAGES, SERIES, VOLUMES

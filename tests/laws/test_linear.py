@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jinterp.attribution.blur_integrated_gradients import blur
+from jinterp.attribution.blur import blurred_leaf as blur
 from tests.laws.explainers import CASES, PARAMS, TARGET, Case, X, assert_close, every
 
 # An example without evidence for its class has an empty map, which is said.

@@ -1,0 +1,128 @@
+"""The score while features are taken away, or put back, in an order."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jinterp import _check, _functions
+from jinterp._question import Question, answer, ask, with_predictions
+from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
+from jinterp.attribution._groups import FeatureMask
+from jinterp.attribution._paths import baselines_of, mean_of
+from jinterp.faithfulness._features import Features, Order, features_of, finite_only, ordered
+from jinterp.model.score import at_least_float32
+
+Fill = Callable[[Inputs, Any, int], Inputs]
+"""`fill(x, kept, channel_axis) -> x`: what is seen where `kept`, in the structure of `x`, is
+False."""
+
+
+class RemovalCurve(NamedTuple):
+    """The score by how much of the input is taken away, or put back.
+
+    Attributes:
+        fractions: `[steps + 1]`, of the features, from 0 to 1.
+        scores: `[batch, steps + 1]`.
+    """
+
+    fractions: Float[np.ndarray, " steps"]
+    scores: Float[Array, "batch steps"]
+
+    @property
+    def area(self) -> Float[Array, " batch"]:
+        """The area below, by trapezoids, in units of the score."""
+        return (self.scores[:, 1:] + self.scores[:, :-1]).mean(axis=1) / 2
+
+
+class Removal(NamedTuple):
+    """Features that can be taken away.
+
+    Attributes:
+        name: of the metric.
+        question: the model, in one class an example.
+        features: of the inputs.
+        baseline: what takes their place: as explainers take it, or a function.
+        channel_axis: of the inputs.
+    """
+
+    name: str
+    question: Question
+    features: Features
+    baseline: Any
+    channel_axis: int
+
+    def scores(
+        self, order: Order, fractions: np.ndarray, *, inserted: bool = False, noise: Any = None
+    ) -> Array:
+        """The scores `[batch, fractions]`, at least float32; NaN where values are not finite.
+
+        Args:
+            order: in which features are taken.
+            fractions: how many of them, from 0 to 1.
+            inserted: whether those are all that is seen, and not all that is missing.
+            noise: `[fractions, ...]` to add to what takes their place, or None.
+        """
+        fill = self.baseline if callable(self.baseline) else None
+        x = self.question.x
+        fillings = [()] if fill is not None else baselines_of(self.baseline, x)
+        static = fill, self.channel_axis, inserted
+        points = fractions.astype(np.float32), noise
+        found = [
+            answer(_at, self.question, *static, rows=(each, order), points=points, kind="stack")
+            for each in fillings
+        ]
+        scores = mean_of([at_least_float32(scores) for scores in found])
+        return finite_only(scores, self.features)
+
+
+def removal(
+    name: str,
+    apply_fn: ApplyFn,
+    params: Params,
+    x: Inputs,
+    values: Inputs,
+    target: Target,
+    *,
+    score: Score,
+    baseline: Baseline | Fill,
+    feature_mask: FeatureMask,
+    channel_axis: int,
+) -> Removal:
+    """What a metric takes away, checked; the arguments are those of `deletion`."""
+    question = with_predictions(ask(apply_fn, params, x, target, score, differentiable=False))
+    _check.one_target(question.target)
+    if callable(baseline):
+        _functions.warn_if_made_anew("baseline", baseline)
+    features = features_of(name, values, question.x, feature_mask, channel_axis)
+    return Removal(name, question, features, baseline, channel_axis)
+
+
+def curve(removed: Removal, num_steps: int, *, inserted: bool, ascending: bool) -> RemovalCurve:
+    """The scores at equal steps, at most one a feature."""
+    _check.at_least_one("num_steps", num_steps, 64)
+    num = min(num_steps, removed.features.groups.num)
+    fractions = np.arange(num + 1) / num
+    order = ordered(removed.name, removed.features, ascending=ascending)
+    return RemovalCurve(fractions, removed.scores(order, fractions, inserted=inserted))
+
+
+def _at(static: Any, params: Params, rows: Any, point: Any) -> Array:
+    """The score with a fraction of the features taken away, or with no others."""
+    apply_fn, score, fill, channel_axis, inserted = static
+    x, target, (baseline, (ranks, num)) = rows
+    fraction, noise = point
+    count = jnp.round(fraction * num.astype(fraction.dtype)).astype(jnp.int32)
+
+    def kept_of(own: Array) -> Array:
+        is_first = own < count.reshape(-1, *[1] * (own.ndim - 1))
+        return is_first if inserted else ~is_first
+
+    kept = jax.tree.map(kept_of, ranks)
+    other = fill(x, kept, channel_axis) if fill is not None else baseline
+    if noise is not None:
+        other = jax.tree.map(lambda a, b: a + b[None].astype(a.dtype), other, noise)
+    return score(apply_fn(params, jax.tree.map(jnp.where, kept, x, other)), target)
