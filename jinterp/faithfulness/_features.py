@@ -14,6 +14,7 @@ from jinterp._trace import under_transform, warn
 from jinterp._types import Inputs
 from jinterp.attribution._groups import FeatureMask, Groups, groups_of, picked_rows
 from jinterp.model.score import at_least_float32
+from jinterp.stream.cut import automatic
 
 
 class Features(NamedTuple):
@@ -55,6 +56,7 @@ def features_of(
             and every element where there is no axis in space.
         channel_axis: of arrays that have an axis in space.
     """
+    x, values = automatic((x, values))
     leaves, treedef = jax.tree.flatten(x)
     axes = [_channels(leaf, channel_axis) for leaf in leaves]
     given = jax.tree.leaves(values)

@@ -8,12 +8,13 @@ from jaxtyping import Array
 from jinterp import _check
 from jinterp._trace import under_transform
 from jinterp._types import Inputs
+from jinterp.stream.cut import automatic
 
 
 def inside_of(mask: Any, x: Inputs, channel_axis: int) -> Array:
     """The mask as `[batch, places]`, or a named error; an example without any place is refused."""
     _check.one_array(x)
-    given = _check.array("mask", mask)
+    given = automatic(_check.array("mask", mask))
     if given.dtype != bool:
         raise TypeError(
             f"`mask` is {given.dtype}; expected bool, True where the answer lies. Use mask > 0."

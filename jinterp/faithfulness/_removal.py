@@ -15,6 +15,7 @@ from jinterp.attribution._groups import FeatureMask
 from jinterp.attribution._paths import baselines_of, mean_of
 from jinterp.faithfulness._features import Features, Order, features_of, finite_only, ordered
 from jinterp.model.score import at_least_float32
+from jinterp.stream.cut import automatic
 
 Fill = Callable[[Inputs, Any, int], Inputs]
 """`fill(x, kept, channel_axis) -> x`: what is seen where `kept`, in the structure of `x`, is
@@ -91,10 +92,21 @@ def removal(
     baseline: Baseline | Fill,
     feature_mask: FeatureMask,
     channel_axis: int,
+    may_fill: bool = True,
 ) -> Removal:
-    """What a metric takes away, checked; the arguments are those of `deletion`."""
+    """What a metric takes away, checked; the arguments are those of `deletion`.
+
+    `may_fill` says whether the baseline may be a function.
+    """
+    if callable(baseline) and not may_fill:
+        raise TypeError(
+            f"`baseline` is a function ({_functions.name_of(baseline)}), which `{name}` cannot "
+            "take; expected a number, one example, or one for each."
+        )
     question = with_predictions(ask(apply_fn, params, x, target, score, differentiable=False))
     _check.one_target(question.target)
+    params, x, target = automatic((question.params, question.x, question.target))
+    question = question._replace(params=params, x=x, target=target)
     if callable(baseline):
         _functions.warn_if_made_anew("baseline", baseline)
     features = features_of(name, values, question.x, feature_mask, channel_axis)

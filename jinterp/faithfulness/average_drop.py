@@ -43,7 +43,7 @@ def average_drop(
         `[batch]`, from 0 to 1; NaN where Y is 0 or less, or values are not finite.
 
     Raises:
-        TypeError: `x` is not floating point.
+        TypeError: `x` is not floating point, or `baseline` is a function.
         ValueError: as `deletion` does.
 
     >>> import jax.numpy as jnp, jinterp
@@ -63,6 +63,7 @@ def average_drop(
         baseline=baseline,
         feature_mask=feature_mask,
         channel_axis=channel_axis,
+        may_fill=False,
     )
     whole, through = seen_through(removed)
     is_positive = whole > 0

@@ -10,7 +10,7 @@ from jinterp.faithfulness._features import Features, features_of, finite_only
 
 
 def complexity(
-    apply_fn: ApplyFn,
+    apply_fn: ApplyFn | None,
     params: Params,
     x: Inputs,
     values: Inputs,

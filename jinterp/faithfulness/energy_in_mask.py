@@ -12,7 +12,7 @@ from jinterp.faithfulness._masks import inside_of
 
 
 def energy_in_mask(
-    apply_fn: ApplyFn,
+    apply_fn: ApplyFn | None,
     params: Params,
     x: Inputs,
     values: Inputs,

@@ -41,7 +41,7 @@ def increase(
         `[batch]`, 0 or 1; NaN where values are not finite.
 
     Raises:
-        TypeError: `x` is not floating point.
+        TypeError: `x` is not floating point, or `baseline` is a function.
         ValueError: as `deletion` does.
 
     >>> import jax.numpy as jnp, jinterp
@@ -60,6 +60,7 @@ def increase(
         baseline=baseline,
         feature_mask=feature_mask,
         channel_axis=channel_axis,
+        may_fill=False,
     )
     whole, through = seen_through(removed)
     return jnp.where(jnp.isnan(through), jnp.nan, (through > whole).astype(whole.dtype))

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jinterp import _check
@@ -58,7 +59,7 @@ def infidelity(
         `[batch]`, from 0, in squared units of the score; NaN where values are not finite.
 
     Raises:
-        TypeError: `key` is missing or no key.
+        TypeError: `key` is missing or no key, or `baseline` is a function.
         ValueError: as `deletion` does, or `remove` is no probability above 0.
 
     >>> import jax, jax.numpy as jnp
@@ -75,7 +76,6 @@ def infidelity(
     _check.at_least_one("num_samples", num_samples, 100)
     if not 0 < remove <= 1:
         raise ValueError(f"`remove` is {remove}; expected a probability above 0. Try 0.5.")
-    one_baseline(baseline, jax.tree.map(jnp.asarray, x))
     removed = removal(
         "infidelity",
         *(apply_fn, params, x, values, target),
@@ -83,7 +83,9 @@ def infidelity(
         baseline=baseline,
         feature_mask=feature_mask,
         channel_axis=channel_axis,
+        may_fill=False,
     )
+    one_baseline(baseline, removed.question.x)
     num = removed.features.groups.num
     design_fits(num_samples, num, 1)
     kept = ~jax.random.bernoulli(key, jnp.float32(remove), (num_samples, num))
@@ -92,7 +94,7 @@ def infidelity(
 
 
 def _mean_square(pair: Losses, scaled: bool) -> Array:
-    dtype = jnp.promote_types(pair.said.dtype, pair.found.dtype)
+    dtype = np.promote_types(pair.said.dtype, pair.found.dtype)
     said, lost = (each.astype(dtype) for each in pair)
     if scaled:
         total = jnp.square(said).sum(axis=1, keepdims=True)

@@ -9,6 +9,7 @@ from jaxtyping import Array
 
 from jinterp import _check
 from jinterp._types import Inputs
+from jinterp.model.score import at_least_float32
 
 _SIDE, _CORNER = 1 / 6, 1 / 12
 _WEIGHTS = {
@@ -60,8 +61,7 @@ def inpaint(x: Inputs, kept: Any, channel_axis: int = -1) -> Array:
 
 def _solved(image: Array, known: Array) -> Array:
     """One channel `[height, width]`: Σₙ wₙ (u − uₙ) = 0 at every missing pixel."""
-    dtype = jnp.promote_types(image.dtype, jnp.float32)
-    given = jnp.where(known, image.astype(dtype), 0)
+    given = jnp.where(known, at_least_float32(image), 0)
     total = _of_neighbours(jnp.ones_like(given))
 
     def equations(missing: Array) -> Array:
@@ -69,7 +69,7 @@ def _solved(image: Array, known: Array) -> Array:
         return jnp.where(known, 0, total * missing - _of_neighbours(missing))
 
     right = jnp.where(known, 0, _of_neighbours(given))
-    tolerance = float(jnp.finfo(dtype).eps) * 8
+    tolerance = float(jnp.finfo(given.dtype).eps) * 8
     missing, _ = jax.scipy.sparse.linalg.cg(equations, right, tol=tolerance, maxiter=1000)
     return jnp.where(known, image, missing.astype(image.dtype))
 

@@ -15,7 +15,7 @@ from jinterp.faithfulness._masks import inside_of
 
 
 def pointing_game(
-    apply_fn: ApplyFn,
+    apply_fn: ApplyFn | None,
     params: Params,
     x: Inputs,
     values: Inputs,

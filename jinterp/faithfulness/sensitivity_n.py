@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jinterp import _check
@@ -54,7 +55,7 @@ def sensitivity_n(
         where values are not finite. Its standard error is about 1/√num_samples.
 
     Raises:
-        TypeError: `key` is missing or no key.
+        TypeError: `key` is missing or no key, or `baseline` is a function.
         ValueError: as `deletion` does; there are not so many features, or fewer than two samples.
 
     >>> import jax, jax.numpy as jnp
@@ -78,6 +79,7 @@ def sensitivity_n(
         baseline=baseline,
         feature_mask=feature_mask,
         channel_axis=channel_axis,
+        may_fill=False,
     )
     features = removed.features
     kept = subsets(key, num_samples, features.groups.num, _number(size, features.groups.num))
@@ -104,7 +106,7 @@ def _number(size: int | float, num_features: int) -> int:
 @jax.jit
 def _correlation(a: Array, b: Array) -> Array:
     """Pearson's, of each row; NaN where one varies by no more than rounding."""
-    dtype = jnp.promote_types(a.dtype, b.dtype)
+    dtype = np.promote_types(a.dtype, b.dtype)
     a, b = a.astype(dtype), b.astype(dtype)
     both = _varies(a) & _varies(b)
     a, b = (each - each.mean(axis=1, keepdims=True) for each in (a, b))
