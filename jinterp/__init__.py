@@ -151,6 +151,8 @@ from jinterp.faithfulness import pointing_game as pointing_game
 from jinterp.faithfulness import energy_in_mask as energy_in_mask
 from jinterp.faithfulness import sparseness as sparseness
 from jinterp.faithfulness import complexity as complexity
+from jinterp.faithfulness import compare as compare
+from jinterp.faithfulness import planted_problems as planted_problems
 
 # Tables: features as columns.
 from jinterp import tabular as tabular

@@ -12,7 +12,7 @@ from jax.stages import Compiled, Lowered
 
 from jinterp._trace import abstract, eval_shape, settings, warn
 from jinterp._types import AnyArray, Inputs, Params
-from jinterp.stream import memory
+from jinterp.stream import memory, meter
 from jinterp.stream.threads import side_by_side
 from jinterp.stream.with_rows import rows_of, weights_of, with_rows
 
@@ -274,6 +274,7 @@ def run_fitting(cut: Cut) -> Any:
             cut, program = _fitted(cut.finer(), budget)
         else:
             fitting.found = program, cut.slice_size, cut.chunk
+            meter.count(program, len(cut.slices) * len(cut.chunks))
             return results
 
 

@@ -1,0 +1,102 @@
+"""What `compare` found."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from jinterp._text import html_table, text_table
+
+
+class Cost(NamedTuple):
+    """What was computed for an example.
+
+    Attributes:
+        passes: floating-point operations over those of a forward pass, as the compiler estimates
+            both; NaN where it does not.
+        seconds: of the batches after the first, in which programs are compiled; of the first where
+            it is the only one.
+    """
+
+    passes: Float[np.ndarray, "*of"]
+    seconds: Float[np.ndarray, "*of"]
+
+
+class Comparison(NamedTuple):
+    """Explainers by metrics.
+
+    Attributes:
+        explainers: their names.
+        metrics: their names.
+        values: `[explainers, metrics, examples]` float64, NaN where a metric has no number;
+            absolute ones of `completeness_gap`.
+        means: `[explainers, metrics]`, over the examples that have a number.
+        low: `[explainers, metrics]`, where the interval of the mean begins.
+        high: where it ends.
+        ranks: `[explainers, metrics]`, 1 for the best mean, those equal in five digits their mean
+            rank; NaN for metrics of which neither end is better.
+        explaining: the cost of each explainer, `[explainers]`.
+        measuring: the cost of each metric for each explainer, `[explainers, metrics]`.
+    """
+
+    explainers: tuple[str, ...]
+    metrics: tuple[str, ...]
+    values: Float[np.ndarray, "explainers metrics examples"]
+    means: Float[np.ndarray, "explainers metrics"]
+    low: Float[np.ndarray, "explainers metrics"]
+    high: Float[np.ndarray, "explainers metrics"]
+    ranks: Float[np.ndarray, "explainers metrics"]
+    explaining: Cost
+    measuring: Cost
+
+    @property
+    def num_missing(self) -> np.ndarray:
+        """`[explainers, metrics]`: examples without a number, which no mean counts."""
+        return np.isnan(self.values).sum(axis=2)
+
+    def rows(self) -> tuple[list[str], list[list[str]]]:
+        """A header and a row for each explainer: mean and interval, passes, milliseconds."""
+        header = ["", *self.metrics, "mean rank", "passes", "ms"]
+        ranked = ~np.isnan(self.ranks).all(axis=0)
+        rows = []
+        for number, name in enumerate(self.explainers):
+            triples = zip(self.means[number], self.low[number], self.high[number], strict=True)
+            cells = [_with_interval(*each) for each in triples]
+            missing = self.num_missing[number]
+            cells = [
+                f"{cell} ({num} without)" if num else cell
+                for cell, num in zip(cells, missing.tolist(), strict=True)
+            ]
+            rank = self.ranks[number][ranked].mean() if ranked.any() else np.nan
+            cost = self.explaining
+            passes, seconds = cost.passes[number], cost.seconds[number]
+            rows.append([name, *cells, _short(rank), _short(passes), _short(1000 * seconds)])
+        return header, rows
+
+    def __str__(self) -> str:
+        """A table, as `print` shows it."""
+        return text_table(*self.rows())
+
+    def _repr_html_(self) -> str:
+        return html_table(*self.rows())
+
+    def to_markdown(self) -> str:
+        """The same table for a page."""
+        header, rows = self.rows()
+        return "\n".join(map(_line, [header, ["---", *["---:"] * (len(header) - 1)], *rows]))
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _with_interval(mean: float, low: float, high: float) -> str:
+    return f"{_short(mean)} [{_short(low)}, {_short(high)}]"
+
+
+def _short(number: float) -> str:
+    """Three digits."""
+    if np.isnan(number):
+        return "–"
+    return f"{number:.3g}" if abs(number) < 1000 else f"{number:,.0f}"

@@ -1,0 +1,260 @@
+"""Explainers compared by metrics, and the problems whose truth is known."""
+
+import functools
+import operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jinterp
+from jinterp.faithfulness import Problem
+from tests.problems import linear
+
+KEY = jax.random.key(0)
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(10, 6)).astype(np.float32)
+WEIGHTS = RNG.normal(size=(6, 3)).astype(np.float32)
+LABELS = RNG.integers(0, 3, 10)
+LOGIT = {"score": jinterp.logit}
+
+
+def at_random(apply_fn: Any, params: Any, x: jax.Array, target: Any = None) -> jax.Array:
+    return jax.random.normal(jax.random.key(7), x.shape)
+
+
+EXPLAINERS = {"terms": jinterp.input_x_gradient, "slopes": jinterp.gradient, "random": at_random}
+METRICS = {
+    "deletion": functools.partial(jinterp.deletion, **LOGIT),
+    "sensitivity": jinterp.sensitivity_n,
+    "gap": jinterp.completeness_gap,
+    "stable": jinterp.max_sensitivity,
+    "complexity": jinterp.complexity,
+}
+
+
+@functools.cache
+def compared(batch_size: int = 4) -> jinterp.faithfulness.Comparison:
+    ds = jinterp.batches((X, LABELS), batch_size)
+    return jinterp.compare(EXPLAINERS, METRICS, linear, WEIGHTS, ds, key=KEY)
+
+
+def test_every_number_is_that_of_the_metric() -> None:
+    """Batch by batch, the last one filled up."""
+    found = compared()
+    assert found.explainers == tuple(EXPLAINERS)
+    assert found.metrics == tuple(METRICS)
+    target = (X @ WEIGHTS).argmax(1)
+    for row, explain in enumerate(list(EXPLAINERS.values())[:2]):
+        values = explain(linear, WEIGHTS, X, target)
+        asked = linear, WEIGHTS, X, values, target
+        expected = [
+            jinterp.deletion(*asked, **LOGIT),
+            jinterp.sensitivity_n(*asked, key=KEY),
+            np.abs(jinterp.completeness_gap(*asked)),
+            jinterp.max_sensitivity(*asked, key=KEY, explain=explain),
+            jinterp.complexity(*asked),
+        ]
+        np.testing.assert_allclose(found.values[row], expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found.means, found.values.mean(2))
+
+
+def test_the_size_of_a_batch_makes_no_difference() -> None:
+    small, large = compared(4), compared(10)
+    for a, b in zip(small[2:7], large[2:7], strict=True):
+        rows = slice(2)  # the random values are those of the shape
+        np.testing.assert_allclose(a[rows], b[rows], rtol=1e-4, atol=1e-5)
+
+
+def test_ranks() -> None:
+    """Low, high, near 0 and neither; equal means share a rank."""
+    ranks = dict(zip(compared().metrics, compared().ranks.T, strict=True))
+    assert ranks["deletion"][0] == 1
+    assert ranks["sensitivity"][0] == 1
+    assert ranks["gap"][0] == 1
+    np.testing.assert_array_equal(ranks["stable"], [3, 1.5, 1.5])
+    assert np.isnan(ranks["complexity"]).all()
+
+
+def test_metrics_of_your_own() -> None:
+    def constant(apply_fn: Any, params: Any, x: Any, values: Any, target: Any = None) -> Any:
+        return jnp.abs(values).sum(1)
+
+    for lower, expected in (((), [2, 1]), (("constant",), [1, 2])):
+        found = jinterp.compare(
+            {"small": jinterp.gradient, "large": larger},
+            [constant],
+            *(linear, WEIGHTS, (X, LABELS)),
+            key=KEY,
+            lower_is_better=lower,
+        )
+        np.testing.assert_array_equal(found.ranks[:, 0], expected)
+
+
+def larger(apply_fn: Any, params: Any, x: Any, target: Any = None) -> Any:
+    return 2 * jinterp.gradient(apply_fn, params, x, target)
+
+
+def test_intervals_hold_the_mean_of_the_population() -> None:
+    """In 200 datasets of 40 examples, intervals of 90 % hold it 165 to 195 times."""
+
+    def drawn(apply_fn: Any, params: Any, x: Any, values: Any, target: Any = None) -> Any:
+        return x[:, 0]
+
+    held = 0
+    for seed in range(200):
+        x = np.random.default_rng(seed).exponential(size=(40, 1)).astype(np.float32)
+        found = jinterp.compare(
+            [jinterp.gradient],
+            [drawn],
+            *(linear, np.ones((1, 1), np.float32), (x, np.zeros(40, int))),
+            key=jax.random.key(seed),
+            num_resamples=200,
+            level=0.9,
+            target=0,
+        )
+        held += bool(found.low[0, 0] <= 1 <= found.high[0, 0])
+    assert 165 <= held <= 195
+
+
+def test_targets() -> None:
+    asked = functools.partial(
+        jinterp.compare, [jinterp.gradient], [total], linear, WEIGHTS, (X, LABELS), key=KEY
+    )
+    predicted = (X @ WEIGHTS).argmax(1)
+    for target, classes in (
+        (None, predicted),
+        (1, np.ones(10, int)),
+        (operator.attrgetter("targets"), LABELS),
+    ):
+        found = asked(target=target).values[0, 0]
+        np.testing.assert_allclose(found, WEIGHTS.sum(0)[classes], rtol=1e-5)
+
+
+def total(apply_fn: Any, params: Any, x: Any, values: Any, target: Any = None) -> Any:
+    return values.sum(1)
+
+
+def test_what_it_costs() -> None:
+    """A gradient is about two passes, twenty steps twenty-one, and nothing is nothing."""
+    weights = RNG.normal(size=(8, 8, 2, 3)).astype(np.float32)
+    x = RNG.normal(size=(8, 8, 8, 2)).astype(np.float32)
+    found = jinterp.compare(
+        {"gradient": jinterp.gradient, "random": at_random},
+        {
+            "deletion": functools.partial(jinterp.deletion, num_steps=20),
+            "complexity": jinterp.complexity,
+        },
+        *(convolved, weights, (x, np.zeros(8, int))),
+        key=KEY,
+    )
+    assert 1.5 < found.explaining.passes[0] < 3
+    assert found.explaining.passes[1] == 0
+    np.testing.assert_allclose(found.measuring.passes[:, 0], 21, rtol=0.1)
+    np.testing.assert_array_equal(found.measuring.passes[:, 1], 0)
+    assert (found.explaining.seconds > 0).all()
+    assert (found.measuring.seconds > 0).all()
+
+
+def convolved(weights: Any, x: jax.Array) -> jax.Array:
+    numbers = ("NHWC", "HWIO", "NHWC")
+    found = jax.lax.conv_general_dilated(x, weights, (1, 1), "SAME", dimension_numbers=numbers)
+    return jax.nn.relu(found).mean((1, 2))
+
+
+def test_maps_of_a_layer_are_brought_to_the_inputs() -> None:
+    x = RNG.normal(size=(3, 8, 8, 2)).astype(np.float32)
+    weights = RNG.normal(size=(8, 8, 2, 3)).astype(np.float32)
+
+    def coarse(apply_fn: Any, params: Any, x: jax.Array, target: Any = None) -> jax.Array:
+        return x[:, ::4, ::4].sum(-1)
+
+    found = jinterp.compare(
+        {"map": coarse}, [jinterp.complexity], convolved, weights, (x, np.zeros(3, int)), key=KEY
+    )
+    expected = jinterp.complexity(None, None, x, jinterp.upsample(coarse(None, None, x), x))
+    np.testing.assert_allclose(found.values[0, 0], expected, rtol=1e-5)
+
+
+def test_what_has_no_number_is_counted_and_left_out() -> None:
+    x = X.copy()
+    x[3] = 0
+    with pytest.warns(UserWarning, match="1 of 10 examples are zero everywhere"):
+        found = jinterp.compare(
+            {"terms": jinterp.input_x_gradient},
+            [jinterp.complexity],
+            *(linear, WEIGHTS, (x, LABELS)),
+            key=KEY,
+        )
+    assert found.num_missing.tolist() == [[1]]
+    np.testing.assert_allclose(found.means[0, 0], np.nanmean(found.values[0, 0]))
+    assert "(1 without)" in str(found)
+
+
+def test_the_table() -> None:
+    lines = str(compared()).splitlines()
+    assert lines[0].split() == [*METRICS, "mean", "rank", "passes", "ms"]
+    assert [line.split()[0] for line in lines[1:]] == list(EXPLAINERS)
+    markdown = compared().to_markdown().splitlines()
+    assert len({line.count("|") for line in markdown}) == 1
+    assert "<td>terms</td>" in compared()._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("keywords", "said"),
+    [
+        ({"metrics": [jinterp.pointing_game]}, "`masks` is None, which the metric 'pointing_game'"),
+        ({"metrics": []}, "`metrics` are"),
+        ({"explainers": [jinterp.gradient, jinterp.gradient]}, "no two of one name"),
+        ({"lower_is_better": ["deltion"]}, r"`lower_is_better` names \['deltion'\]"),
+        ({"num_resamples": 0}, "`num_resamples` is 0"),
+        ({"level": 2.0}, r"`level` is 2\.0"),
+        ({"ds": (X[:0], LABELS[:0])}, "`ds` is empty"),
+    ],
+)
+def test_bad_input(keywords: dict[str, Any], said: str) -> None:
+    asked = {"explainers": EXPLAINERS, "metrics": METRICS, "ds": (X, LABELS), **keywords}
+    given = asked.pop("explainers"), asked.pop("metrics"), linear, WEIGHTS, asked.pop("ds")
+    with pytest.raises(ValueError, match=said):
+        jinterp.compare(*given, key=KEY, **asked)
+
+
+# --- planted problems
+
+PROBLEMS = jinterp.planted_problems(KEY, 12)
+of_problems = pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
+
+
+@of_problems
+def test_nothing_outside_of_the_mask_matters(problem: Problem) -> None:
+    """Ablating a feature outside changes nothing, or next to nothing where places compete."""
+    values = np.asarray(jinterp.feature_ablation(*problem.model, problem.x, problem.targets))
+    inside = problem.masks.reshape(values.shape)
+    assert 0 < inside.mean() < 0.6
+    outside = np.abs(np.where(inside, 0, values)).max()
+    assert outside <= 0.03 * np.abs(values).max()
+    assert (np.abs(np.where(inside, values, 0)).reshape(12, -1).max(1) > 0).all()
+
+
+@of_problems
+def test_what_is_right_is_told_from_what_is_random(problem: Problem) -> None:
+    metrics = [jinterp.pointing_game, jinterp.energy_in_mask]
+    found = jinterp.compare(
+        {"terms": jinterp.input_x_gradient, "random": at_random},
+        metrics,
+        *(*problem.model, (problem.x, problem.targets)),
+        key=KEY,
+        masks=problem.masks,
+    )
+    assert (found.means[0] > 0.95).all()
+    assert (found.high[1] < 0.8).all()
+
+
+def test_problems_are_those_of_the_key() -> None:
+    same, other = jinterp.planted_problems(KEY, 12), jinterp.planted_problems(jax.random.key(1), 12)
+    for name, problem in PROBLEMS.items():
+        np.testing.assert_array_equal(problem.x, same[name].x)
+        assert (problem.x != other[name].x).any()
+        assert len(np.unique(problem.targets)) > 1
