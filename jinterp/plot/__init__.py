@@ -5,6 +5,7 @@ from jinterp.plot.attribution import attribution as attribution
 from jinterp.plot.attribution_grid import attribution_grid as attribution_grid
 from jinterp.plot.class_attributions import class_attributions as class_attributions
 from jinterp.plot.class_scores import class_scores as class_scores
+from jinterp.plot.comparison import comparison as comparison
 from jinterp.plot.confusion_matrix import confusion_matrix as confusion_matrix
 from jinterp.plot.dead_chart import dead_chart as dead_chart
 from jinterp.plot.gradient_flow import gradient_flow as gradient_flow
