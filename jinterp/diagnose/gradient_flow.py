@@ -8,7 +8,6 @@ import optax
 
 from jinterp._text import text_table
 from jinterp._types import BatchLossFn, Params
-from jinterp.diagnose._depth import reading_order
 from jinterp.diagnose._measures import measured, state_for
 from jinterp.diagnose.leaf_gradient import (
     LeafGradient,
@@ -16,6 +15,7 @@ from jinterp.diagnose.leaf_gradient import (
     flow_problems,
     leaf_gradient,
 )
+from jinterp.model.depth import reading_order
 from jinterp.model.leaves import is_batch_loss, leaf_names, trained_leaves
 
 
