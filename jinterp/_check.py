@@ -343,12 +343,18 @@ def one_target(target: Any) -> None:
         )
 
 
-def is_concrete(name: str, tree: Any) -> None:
-    """The function looks at values, so no transform may hide them."""
+def is_concrete(name: str, tree: Any, instead: str = "") -> None:
+    """The function looks at values, so no transform may hide them.
+
+    Args:
+        name: of the function.
+        tree: what it looks at.
+        instead: what else to call, where there is something.
+    """
     if under_transform(tree):
         raise TypeError(
             f"`{name}` was called under jit, vmap or grad, which hides the values it decides by. "
-            "Call it from outside, or use integrated_gradients."
+            f"Call it from outside{f', or use {instead}' if instead else ''}."
         )
 
 

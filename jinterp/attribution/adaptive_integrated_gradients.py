@@ -97,7 +97,7 @@ def adaptive_integrated_gradients(
         raise ValueError(f"`tolerance` is {tolerance}; expected more than 0. Try 0.02.")
     if max_steps < 3 * _FIRST:
         raise ValueError(f"`max_steps` is {max_steps}; expected at least {3 * _FIRST}. Try 567.")
-    _check.is_concrete("adaptive_integrated_gradients", (params, x))
+    _check.is_concrete("adaptive_integrated_gradients", (params, x), "integrated_gradients")
     _check.is_on_this_host("adaptive_integrated_gradients", x)
     question = with_predictions(ask(apply_fn, params, x, target, score))
     _check.one_target(question.target)
