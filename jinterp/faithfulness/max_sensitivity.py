@@ -1,6 +1,5 @@
 """Max-sensitivity: how far the values move when the input hardly does."""
 
-import functools
 from typing import Any
 
 import jax
@@ -10,8 +9,8 @@ from jaxtyping import Array, Float
 from jinterp import _check
 from jinterp._question import ask, default_of, with_predictions
 from jinterp._types import ApplyFn, Explainer, Inputs, Params, Target
+from jinterp.faithfulness._change import relative_change
 from jinterp.model import logit
-from jinterp.model.score import at_least_float32
 
 
 def max_sensitivity(
@@ -70,7 +69,7 @@ def max_sensitivity(
     for own in jax.random.split(key, num_samples):
         near = explain(apply_fn, params, _near(question.x, own, radius), question.target)
         _same_shapes(near, values)
-        change = _change(near, values)
+        change = relative_change(near, values)
         largest = change if largest is None else jnp.maximum(largest, change)
     assert largest is not None
     return largest
@@ -95,17 +94,3 @@ def _same_shapes(near: Any, values: Any) -> None:
         raise ValueError(
             f"`values` have the shape {found}; expected {expected}, that of what `explain` gives."
         )
-
-
-@jax.jit
-def _change(near: Any, values: Any) -> Array:
-    moved = _norm(jax.tree.map(jnp.subtract, near, values))
-    size = _norm(values)
-    return jnp.where(moved == 0, 0, moved / size)
-
-
-def _norm(values: Any) -> Array:
-    """Of each example, over all arrays."""
-    leaves = [at_least_float32(leaf) for leaf in jax.tree.leaves(values)]
-    squares = [jnp.square(leaf).reshape(len(leaf), -1).sum(axis=1) for leaf in leaves]
-    return jnp.sqrt(functools.reduce(jnp.add, squares))
