@@ -151,6 +151,9 @@ from jinterp.faithfulness import pointing_game as pointing_game
 from jinterp.faithfulness import energy_in_mask as energy_in_mask
 from jinterp.faithfulness import sparseness as sparseness
 from jinterp.faithfulness import complexity as complexity
+from jinterp.faithfulness import randomization_check as randomization_check
+from jinterp.faithfulness import random_logit_check as random_logit_check
+from jinterp.faithfulness import input_invariance as input_invariance
 from jinterp.faithfulness import compare as compare
 from jinterp.faithfulness import planted_problems as planted_problems
 

@@ -13,6 +13,7 @@ from jinterp.faithfulness.energy_in_mask import energy_in_mask as energy_in_mask
 from jinterp.faithfulness.increase import increase as increase
 from jinterp.faithfulness.infidelity import infidelity as infidelity
 from jinterp.faithfulness.inpaint import inpaint as inpaint
+from jinterp.faithfulness.input_invariance import input_invariance as input_invariance
 from jinterp.faithfulness.insertion import insertion as insertion
 from jinterp.faithfulness.insertion import insertion_curve as insertion_curve
 from jinterp.faithfulness.max_sensitivity import max_sensitivity as max_sensitivity
@@ -21,6 +22,10 @@ from jinterp.faithfulness.pixel_flipping import pixel_flipping as pixel_flipping
 from jinterp.faithfulness.planted_problems import Problem as Problem
 from jinterp.faithfulness.planted_problems import planted_problems as planted_problems
 from jinterp.faithfulness.pointing_game import pointing_game as pointing_game
+from jinterp.faithfulness.random_logit_check import RandomLogitCheck as RandomLogitCheck
+from jinterp.faithfulness.random_logit_check import random_logit_check as random_logit_check
+from jinterp.faithfulness.randomization_check import RandomizationCheck as RandomizationCheck
+from jinterp.faithfulness.randomization_check import randomization_check as randomization_check
 from jinterp.faithfulness.road import road as road
 from jinterp.faithfulness.sensitivity_n import sensitivity_n as sensitivity_n
 from jinterp.faithfulness.sparseness import sparseness as sparseness
