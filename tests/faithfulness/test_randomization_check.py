@@ -198,6 +198,33 @@ def test_variances_stay_positive_and_random_states_stay() -> None:
     assert list(np.asarray(seen[-1])) != list(np.asarray(seen[0]))
 
 
+def scaled(params: Any, x: jax.Array) -> jax.Array:
+    return (x / jnp.sqrt(params["variance"][0])) @ params["head"] * params["pair"][None]
+
+
+def test_vectors_are_permuted_whatever_their_axes_and_never_stay() -> None:
+    """Half of all permutations of two elements leave them where they are."""
+    rng = np.random.default_rng(0)
+    params = {
+        "variance": rng.random((1, 1, 7)).astype(np.float32),
+        "head": rng.normal(size=(7, 2)).astype(np.float32),
+        "pair": np.array([1, 2], np.float32),
+    }
+    seen: list[Any] = []
+
+    def explain(apply_fn: Any, params: Any, x: Any, target: Any = None) -> Any:
+        seen.append(params)
+        return x
+
+    for seed in range(6):
+        key = jax.random.key(seed)
+        found = jinterp.randomization_check(explain, scaled, params, ROWS, 0, key=key)
+        assert found.layers == ("pair", "head", "variance")
+        assert seen[-1]["pair"].tolist() == [2, 1]
+        assert sorted(seen[-1]["variance"].ravel()) == sorted(params["variance"].ravel())
+        assert not np.array_equal(seen[-1]["variance"], params["variance"])
+
+
 def test_layers_whose_parameters_are_equal_are_left_out_and_named() -> None:
     model = jinterp.from_nnx(NnxNormalised(nnx.Rngs(0)))
     found = check(jinterp.gradient, *model, IMAGES, TARGET)

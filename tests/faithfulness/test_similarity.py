@@ -20,8 +20,10 @@ from jinterp.faithfulness._similarity import (
     structural_similarity,
 )
 
+IMAGES = np.zeros((2, 8, 9, 3), np.float32)
 
-def compared(a: Any, b: Any, x: Any = None, channel_axis: int = -1) -> Any:
+
+def compared(a: Any, b: Any, x: Any = IMAGES, channel_axis: int = -1) -> Any:
     return similarities(*(prepared(each, x, channel_axis) for each in (a, b)))
 
 
