@@ -10,14 +10,13 @@ from jinterp._types import ApplyFn, BatchLossFn, Inputs, Params
 from jinterp.model.layers import names
 from jinterp.model.leaves import names_of_all, numbers_of_trained
 from jinterp.model.opened import HoldsLayers
-from jinterp.model.program import Atom, Program, Scopes, flatten
+from jinterp.model.program import Program, Scopes, flatten
+
+_PARTS = {"slice", "squeeze"}
 
 
 def reading_order(loss_fn: BatchLossFn, params: Params, batch: Any) -> list[int]:
-    """The positions in `trained_leaves(params)`, first read first; those never read at the end.
-
-    To recast a leaf, as mixed precision does with all of them at the start, is not to read it.
-    """
+    """The positions in `trained_leaves(params)`, first read first; those never read at the end."""
     reads = _reads(_program(loss_fn, params, batch, []))
     order = {leaf: place for place, leaf in enumerate(dict.fromkeys(leaf for leaf, _ in reads))}
     numbers = numbers_of_trained(params)
@@ -58,12 +57,19 @@ def _program(
 
 
 def _reads(program: Program) -> Iterator[tuple[int, Scopes]]:
-    """The number of the leaf and the scopes, for each time that a parameter is read."""
+    """The number of the leaf and the scopes, for each time that a parameter is read.
+
+    To recast it, as mixed precision does with all at the start, or to take a part of it, as the
+    steps of a scan do, is not to read it.
+    """
+    held = {variable: piece.path[0] for variable, piece in program.params.items()}
     for step in program.steps:
-        if all(variable in program.params for variable in step.eqn.outvars):
+        given = [None if isinstance(v, jex.Literal) else held.get(v) for v in step.eqn.invars]
+        if step.eqn.primitive.name in _PARTS and given[0] is not None:
+            held[step.eqn.outvars[0]] = given[0]
+        if all(variable in held for variable in step.eqn.outvars):
             continue
-        leaves = [_leaf(program, atom) for atom in step.eqn.invars]
-        for leaf in (leaves[n] for n in _order(step.eqn)):
+        for leaf in (given[n] for n in _order(step.eqn)):
             if leaf is not None:
                 yield leaf, step.scopes
 
@@ -75,11 +81,6 @@ def _order(eqn: Any) -> Iterator[int]:
         yield from range(len(eqn.invars))
     else:
         yield from (number for number, _ in _reads(flatten(body, len(eqn.invars), [])))
-
-
-def _leaf(program: Program, atom: Atom) -> int | None:
-    piece = None if isinstance(atom, jex.Literal) else program.params.get(atom)
-    return piece.path[0] if piece else None
 
 
 def _body(eqn: Any) -> jex.ClosedJaxpr | None:

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from scipy.stats import spearmanr
@@ -15,16 +14,16 @@ from scipy.stats import spearmanr
 import jinterp
 from jinterp import demo
 from jinterp.faithfulness import RandomizationCheck
-from jinterp.model.depth import leaves_by_layer
-from jinterp.model.leaves import names_of_all
 from tests import networks
 from tests.attribution.double import double
+from tests.model.test_depth import NnxNormalised, Normalised
 from tests.networks import CNNS, IMAGES, ROWS, TOKENS, cnn, cnn_nnx
 from tests.problems import count_compiles
 
 KEY = jax.random.key(7)
 TARGET = np.array([2, 0, 4, 1])
 CLOSE = {"rtol": 0, "atol": 1e-4}
+SOME_BLANK = pytest.mark.filterwarnings("ignore:.* (zero|the same) everywhere")
 
 
 def copied(apply_fn: Any, params: Any, x: Any, target: Any = None) -> Any:
@@ -136,6 +135,7 @@ def test_the_class_stays_the_one_predicted_by_the_model_as_it_is() -> None:
     assert all((each == predicted).all() for each in seen)
 
 
+@SOME_BLANK
 @pytest.mark.parametrize("kind", ["nnx", "plain"])
 @pytest.mark.parametrize("explain", [jinterp.gradient, jinterp.grad_cam])
 def test_libraries_have_the_same_layers(explain: Any, kind: str) -> None:
@@ -145,42 +145,6 @@ def test_libraries_have_the_same_layers(explain: Any, kind: str) -> None:
     assert found.layers == expected.layers
     assert np.isfinite(found.rank_correlations).any()
     assert not found.failed().all()
-
-
-class Normalised(nn.Module):
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x = nn.Conv(4, (3, 3), name="conv")(x)
-        x = nn.relu(nn.BatchNorm(use_running_average=True, name="norm")(x))
-        return nn.Dense(5, name="head")(x.mean((1, 2)))
-
-
-class NnxNormalised(nnx.Module):
-    def __init__(self, rngs: nnx.Rngs):
-        self.conv = nnx.Conv(3, 4, (3, 3), rngs=rngs)
-        self.norm = nnx.BatchNorm(4, rngs=rngs)
-        self.dropout = nnx.Dropout(0.5, rngs=rngs)
-        self.head = nnx.Linear(4, 5, rngs=rngs)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x = nnx.relu(self.norm(self.conv(x)))
-        return self.head(self.dropout(x.mean((1, 2))))
-
-
-def named(model: jinterp.Model, x: Any) -> dict[str, set[str]]:
-    known = names_of_all(model.params)
-    found = leaves_by_layer(*model, x)
-    return {name: {known[number] for number in numbers} for name, numbers in found.items()}
-
-
-def test_statistics_belong_to_the_layer_that_reads_them() -> None:
-    linen = networks.linen(Normalised(), IMAGES)
-    of_norm = {"batch_stats/norm/mean", "batch_stats/norm/var", "norm/scale", "norm/bias"}
-    dense = {name: {f"{name}/kernel", f"{name}/bias"} for name in ("conv", "head")}
-    assert named(linen, IMAGES) == {**dense, "norm": of_norm}
-    found = jinterp.from_nnx(NnxNormalised(nnx.Rngs(0)))
-    of_norm = {"norm/mean", "norm/var", "norm/scale", "norm/bias"}
-    assert named(found, IMAGES) == {**dense, "norm": of_norm}
 
 
 def test_variances_stay_positive_and_random_states_stay() -> None:
@@ -248,15 +212,7 @@ def test_a_plain_function_without_scopes_has_a_layer_a_leaf() -> None:
     assert "–" in str(found)
 
 
-def test_what_blocks_read_by_themselves_is_a_layer_of_its_own() -> None:
-    layers = leaves_by_layer(*networks.vit(), IMAGES)
-    names = list(layers)
-    assert names[:3] == ["patches", "class_token", "positions"]
-    assert names[-1] == "head"
-    assert "block1/attention/value" in names
-    assert all(len(own) == 2 for name, own in layers.items() if "/" in name)
-
-
+@SOME_BLANK
 @pytest.mark.parametrize(
     ("explain", "shape"),
     [
@@ -310,7 +266,7 @@ def test_blank_values_are_nan_and_counted() -> None:
     params = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     params["threshold"] = np.ones(30, np.float32)
     x = np.concatenate([ROWS, np.zeros((1, 7), np.float32)])
-    with pytest.warns(UserWarning, match="gradient") as caught:
+    with pytest.warns(UserWarning, match="(zero|the same) everywhere") as caught:
         found = check(jinterp.gradient, switched, params, x, 0)
     messages = [str(each.message) for each in caught]
     assert sum(each.startswith("`gradient`") for each in messages) == 1  # of the model itself
@@ -347,6 +303,7 @@ def test_nothing_is_compiled_from_layer_to_layer_nor_again() -> None:
         assert counter.compiled == 0
 
 
+@SOME_BLANK
 @pytest.mark.parametrize("explain", [jinterp.gradient, jinterp.grad_cam])
 def test_no_number_depends_on_the_batch(explain: Any) -> None:
     whole = check(explain, *cnn(), IMAGES, TARGET)
@@ -446,13 +403,14 @@ def test_values_of_another_shape_for_another_model() -> None:
         check(explain, *cnn(), IMAGES)
 
 
+def projected(params: Any, x: jax.Array) -> jax.Array:
+    return x if params is None else x @ jnp.asarray(params, x.dtype)
+
+
 @pytest.mark.parametrize("params", [None, np.ones((7, 3), np.float32), np.ones((7, 3), int)])
 def test_parameters_that_cannot_be_drawn(params: Any) -> None:
-    def apply_fn(params: Any, x: jax.Array) -> jax.Array:
-        return x if params is None else x @ jnp.asarray(params, x.dtype)
-
     with pytest.raises(ValueError, match="`params` has no array that can be drawn anew"):
-        check(copied, apply_fn, params, ROWS, 0)
+        check(copied, projected, params, ROWS, 0)
 
 
 def test_under_a_transform() -> None:
