@@ -59,7 +59,7 @@ def input_invariance(
     >>> print(input_invariance(jinterp.input_x_gradient, *model, x, 0, shift=1.0).round(2))
     [0.45 0.5 ]
 
-    Source: Kindermans et al. 2017, section 2.
+    Source: Kindermans et al. 2017, of a shift by a constant.
     """
     asked = explained(explain, apply_fn, params, x, target)
     x, target = asked.question.x, asked.question.target

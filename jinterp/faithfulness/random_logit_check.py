@@ -79,7 +79,7 @@ def random_logit_check(
     >>> found.others.tolist(), found.rank_correlations.round(3).tolist()
     ([1], [-1.0])
 
-    Source: Sixt, Granz and Landgraf 2020, section 4.
+    Source: Sixt, Granz and Landgraf 2020. There a class is drawn for each example.
     """
     _check.is_key(key)
     asked = explained(explain, apply_fn, params, x, target)

@@ -1,6 +1,7 @@
 """The randomisation check: whether the values change when the parameters become random."""
 
 import warnings
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -92,10 +93,10 @@ def randomization_check(
 
     The layers are those that read the parameters, in the order of the traced program, a kernel, its
     bias and the statistics beside it together; what is read outside of named layers is one layer
-    a leaf. Arrays with two axes and more are drawn from a normal distribution of the same mean and
-    deviation. Those with one axis longer than 1 are permuted, so that a variance stays positive
-    and a scale keeps its size; constant ones stay. Integers and keys stay. A leaf is drawn once,
-    and is the same in every row.
+    a leaf. Arrays with two axes longer than 1 are drawn from a normal distribution of their mean
+    and deviation. Others are permuted, so that a variance stays positive and a scale keeps its
+    size. What is constant stays, as do integers and keys. A leaf is drawn once, and is the same in
+    every row: the draws take as much memory as the parameters.
 
     Args:
         explain: the explainer, `explain(apply_fn, params, x, target)`; what needs more is
@@ -135,8 +136,8 @@ def randomization_check(
     <BLANKLINE>
     2 of 2 examples stay above a rank correlation of 0.5, 2 above one of sizes.
 
-    Source: Adebayo et al. 2018, sections 3 and 4.1. There parameters are initialised anew, which
-    needs the initialisers.
+    Source: Adebayo et al. 2018, section 3. There parameters are initialised anew, which needs the
+    initialisers.
     """
     _check.is_key(key)
     _check.is_concrete("randomization_check", (params, x))
@@ -148,11 +149,7 @@ def randomization_check(
     values = asked(apply_fn, params, x, target)
     original = prepared(values, x, channel_axis)
     found: list[Similarities] = []
-    chosen: dict[int, Array] = {}
-    for numbers in layers.values():
-        own = {number: drawn[number] for number in numbers}
-        chosen = chosen | own if cascading else own
-        random = with_leaves_at(params, list(chosen), list(chosen.values()))
+    for random in _random_copies(params, layers, drawn, cascading):
         with warnings.catch_warnings():  # blank values are counted, and said once below
             warnings.filterwarnings("ignore", r"`\w+`: \d+ of \d+ examples")
             others = asked(apply_fn, random, x, target, like=values)
@@ -160,6 +157,16 @@ def randomization_check(
     ranks, absolute, ssims = (np.stack(jax.device_get(own)) for own in zip(*found, strict=True))
     _tell(ranks)
     return RandomizationCheck(tuple(layers), cascading, ranks, absolute, ssims, unchanged)
+
+
+def _random_copies(
+    params: Params, layers: dict[str, list[int]], drawn: dict[int, Array], cascading: bool
+) -> Iterator[Params]:
+    chosen: dict[int, Array] = {}
+    for numbers in layers.values():
+        own = {number: drawn[number] for number in numbers}
+        chosen = chosen | own if cascading else own
+        yield with_leaves_at(params, list(chosen), list(chosen.values()))
 
 
 def _layers(
