@@ -133,6 +133,7 @@ from jinterp.attribution import explain_dataset as explain_dataset
 from jinterp.attribution import read_explanations as read_explanations
 
 # Whether the why is true.
+from jinterp.faithfulness import evidence as evidence
 from jinterp.faithfulness import completeness_gap as completeness_gap
 from jinterp.faithfulness import deletion as deletion
 from jinterp.faithfulness import deletion_curve as deletion_curve

@@ -166,3 +166,46 @@ def test_a_blank_map_is_told_in_the_report(of_images, tmp_path) -> None:
 
     page = of_images.write_report(tmp_path, explain=blank).read_text()
     assert "`grad_cam`: 9 of 9 examples are zero everywhere" in page
+
+
+def weighted(params, x):
+    with jax.named_scope("head"):
+        return jnp.tensordot(x, params, axes=3)
+
+
+def copied(apply_fn, params, x, target=None):
+    return x
+
+
+@pytest.fixture(scope="module")
+def of_weights() -> jinterp.ClassificationInterpretation:
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(12, 4, 6, 1)).astype(np.float32)
+    weights = rng.normal(size=(4, 6, 1, 2)).astype(np.float32)
+    ds = images, rng.integers(0, 2, 12)
+    return jinterp.ClassificationInterpretation.from_model(weighted, weights, ds)
+
+
+def test_every_heat_map_has_its_evidence(of_weights, tmp_path) -> None:
+    page = of_weights.write_report(tmp_path, explain=jinterp.input_x_gradient).read_text()
+    top = of_weights.evaluation.top_losses
+    x = np.stack(of_weights.dataset.take(top.indices))
+    values = jinterp.input_x_gradient(*of_weights.model, x, top.targets)
+    found = jinterp.evidence(*of_weights.model, x, values, top.targets, key=jax.random.key(0))
+    cells = [f"{number:.3f}" for number in np.stack(found[1:], axis=1)[0][[0, 2, 1, 3]]]
+    row = f'<td>for the actual class</td><td class="n">{float(found.gaps[0]):.3g}</td>'
+    assert row + "".join(f'<td class="n">{cell}</td>' for cell in cells) in page
+    assert page.count("<td>for the prediction</td>") == len(x)
+    assert "Randomisation check passed: with head at random" in page
+    assert "fails the randomisation check" not in page
+
+
+def test_an_explainer_that_copies_the_input_gets_a_red_note(of_weights, tmp_path) -> None:
+    page = of_weights.write_report(tmp_path, explain=copied).read_text()
+    assert "<strong>copied fails the randomisation check</strong> for 9 of 9 examples" in page
+    assert "no better than random" in page
+
+
+def test_what_cannot_be_asked_is_said(of_images, tmp_path) -> None:
+    page = of_images.write_report(tmp_path / "constant").read_text()
+    assert "Whether these are maps of this model at all was not asked:" in page

@@ -10,6 +10,8 @@ from jinterp.faithfulness.complexity import complexity as complexity
 from jinterp.faithfulness.deletion import deletion as deletion
 from jinterp.faithfulness.deletion import deletion_curve as deletion_curve
 from jinterp.faithfulness.energy_in_mask import energy_in_mask as energy_in_mask
+from jinterp.faithfulness.evidence import Evidence as Evidence
+from jinterp.faithfulness.evidence import evidence as evidence
 from jinterp.faithfulness.increase import increase as increase
 from jinterp.faithfulness.infidelity import infidelity as infidelity
 from jinterp.faithfulness.inpaint import inpaint as inpaint

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from jinterp import plot, report
+from jinterp._question import default_of
 from jinterp._types import ApplyFn, Explainer, LossFn, Params
-from jinterp.attribution import grad_cam
+from jinterp.attribution import grad_cam, upsample
 from jinterp.data import Batches, batches
 from jinterp.evaluate import (
     Calibration,
@@ -28,8 +30,9 @@ from jinterp.evaluate import (
 )
 from jinterp.evaluate.calibration import calibration_of
 from jinterp.evaluate.top_losses import outcomes_of, top_of
+from jinterp.faithfulness import evidence, randomization_check
 from jinterp.interpretation._kept import Kept, largest_losses, name_of, off_by
-from jinterp.model import Model
+from jinterp.model import Model, logit
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -154,12 +157,41 @@ class ClassificationInterpretation(Kept):
             `"for the prediction"` and `"for the actual class"`: its values `[examples, ...]`. An
             example without a prediction is explained for the first class.
         """
+        classes = self._both_classes(indices)
+        return {name: self.explain(indices, explain, each) for name, each in classes.items()}
+
+    def _both_classes(self, indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
         rows = self.evaluation.predictions.rows(np.asarray(indices, int))
-        classes = {
+        return {
             "for the prediction": np.maximum(rows.predictions, 0),
             "for the actual class": rows.targets,
         }
-        return {name: self.explain(indices, explain, each) for name, each in classes.items()}
+
+    def _evidence(
+        self, indices: Sequence[int] | np.ndarray, explain: Explainer, explanations: Any
+    ) -> report.MapEvidence:
+        """What speaks for these heat maps, and whether they are maps of this model at all."""
+        key = jax.random.key(0)
+        x = self._ready(self._inputs(indices))
+        classes = self._both_classes(indices)
+        score, baseline = default_of(explain, "score", logit), default_of(explain, "baseline", 0.0)
+        baseline = 0.0 if baseline is None else baseline
+        found = {}
+        try:
+            for name, values in explanations.items():
+                given = upsample(values, x) if np.ndim(values) == np.ndim(x) - 1 else values
+                found[name] = evidence(
+                    *(*self.model, x, given, classes[name]), key=key, score=score, baseline=baseline
+                )
+        except (TypeError, ValueError) as error:
+            return report.MapEvidence({}, name_of(explain), None, str(error))
+        try:
+            check = randomization_check(
+                explain, *self.model, x, classes["for the prediction"], key=key
+            )
+        except (TypeError, ValueError) as error:
+            return report.MapEvidence(found, name_of(explain), None, str(error))
+        return report.MapEvidence(found, name_of(explain), check, "")
 
     def classification_report(self) -> ClassificationReport:
         """Precision, recall, F1 and support of each class."""
@@ -264,7 +296,7 @@ class ClassificationInterpretation(Kept):
         """
         top = self.evaluation.top_losses
         explanations: dict[str, Any] = {}
-        remarks = []
+        remarks, found = [], report.NO_EVIDENCE
         if explain is not None:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
@@ -273,12 +305,15 @@ class ClassificationInterpretation(Kept):
                     remarks = [f"The heat maps are those of `{name_of(explain)}`."]
                 except (TypeError, ValueError) as error:
                     remarks = [f"No heat maps: {error}"]
+                else:
+                    found = self._evidence(top.indices, explain, explanations)
             remarks += sorted({str(warning.message) for warning in caught})
         return report.write_report(
             self.evaluation,
             out,
             images=self._inputs(top.indices),
             explanations=explanations,
+            evidence=found,
             remarks=remarks,
             title=title,
             notes=notes,

@@ -3,16 +3,36 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jinterp import plot
 from jinterp.evaluate import Evaluation, score_distributions
+from jinterp.faithfulness import Evidence, RandomizationCheck
 from jinterp.report.page import writable_folder, write_page
 
 _NUM_PAIRS = 10
 _NUM_INDICES = 30
+
+
+class MapEvidence(NamedTuple):
+    """What speaks for the heat maps of the top losses.
+
+    Attributes:
+        by_map: the evidence of the maps of one title, in the order of the top losses.
+        explainer: what made them.
+        check: whether they are maps of this model at all; None where that cannot be asked.
+        reason: why it cannot.
+    """
+
+    by_map: Mapping[str, Evidence]
+    explainer: str
+    check: RandomizationCheck | None
+    reason: str
+
+
+NO_EVIDENCE = MapEvidence({}, "", None, "")
 
 
 def write_report(
@@ -21,6 +41,7 @@ def write_report(
     *,
     images: Sequence[Any] | None = None,
     explanations: Mapping[str, Any] | None = None,
+    evidence: MapEvidence = NO_EVIDENCE,
     remarks: Sequence[str] = (),
     title: str = "Where does the model fail?",
     notes: Sequence[str] = (),
@@ -33,6 +54,7 @@ def write_report(
         images: the inputs of the top losses, in their order; None leaves the pictures out.
         explanations: attributions of the top losses by title, as `jinterp.plot.top_losses` takes
             them.
+        evidence: what speaks for these.
         remarks: sentences about the explanations, such as why there are none.
         title: the heading.
         notes: sentences to show below it.
@@ -53,6 +75,8 @@ def write_report(
         notes=notes,
         e=evaluation,
         remarks=remarks,
+        maps=_map_rows(evaluation, evidence),
+        randomization=_randomization(evidence),
         top=_top_rows(evaluation),
         classes=_class_rows(evaluation),
         pairs=evaluation.most_confused[:_NUM_PAIRS],
@@ -96,6 +120,51 @@ def _top_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
             *evaluation.top_losses, strict=True
         )
     ]
+
+
+def _map_rows(evaluation: Evaluation, evidence: MapEvidence) -> list[dict[str, Any]]:
+    """A row for each heat map."""
+    rows = []
+    for number, index in enumerate(evaluation.top_losses.indices):
+        for name, found in evidence.by_map.items():
+            gap = float(found.gaps[number])
+            rows.append(
+                {
+                    "index": int(index),
+                    "map": name,
+                    "gap": "" if np.isnan(gap) else f"{gap:.3g}",
+                    "deletion": float(found.deletions[number]),
+                    "random_deletion": float(found.random_deletions[number]),
+                    "insertion": float(found.insertions[number]),
+                    "random_insertion": float(found.random_insertions[number]),
+                    "beats_random": bool(found.beats_random[number]),
+                }
+            )
+    return rows
+
+
+def _randomization(evidence: MapEvidence) -> dict[str, Any] | None:
+    """What the randomisation check says, for the page; None where there are no maps."""
+    if not evidence.explainer:
+        return None
+    check = evidence.check
+    if check is None:
+        return {"explainer": evidence.explainer, "reason": evidence.reason}
+    top = check.rank_correlations[0]
+    return {
+        "explainer": evidence.explainer,
+        "reason": "",
+        "num_failed": int(check.failed().sum()),
+        "num_examples": len(top),
+        "layer": check.layers[0],
+        "of_top": float(np.nanmean(top)) if np.isfinite(top).any() else None,
+        "of_all": _mean_of_last(check),
+    }
+
+
+def _mean_of_last(check: RandomizationCheck) -> float | None:
+    last = check.rank_correlations[-1]
+    return float(np.nanmean(last)) if np.isfinite(last).any() else None
 
 
 def _class_rows(evaluation: Evaluation) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ REQUIRED: Mapping[str, Callable[[Any], Any]] = {
     "explain": lambda x: jinterp.gradient,
     "mask": lambda x: x.sum(-1) > 0,
 }
+OF_SEVERAL = {"evidence"}  # metrics in one record
 CHEAP = {"num_samples": 5, "num_steps": 6}
 
 
@@ -51,6 +52,8 @@ def parameters_of(value: Any) -> list[str]:
 
 def discovered() -> Iterator[Case]:
     for name, value in vars(jinterp).items():
+        if name in OF_SEVERAL:
+            continue
         if inspect.isfunction(value) and parameters_of(value)[:5] == METRIC:
             yield Case(name, value)
 
