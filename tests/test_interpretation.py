@@ -209,3 +209,13 @@ def test_an_explainer_that_copies_the_input_gets_a_red_note(of_weights, tmp_path
 def test_what_cannot_be_asked_is_said(of_images, tmp_path) -> None:
     page = of_images.write_report(tmp_path / "constant").read_text()
     assert "Whether these are maps of this model at all was not asked:" in page
+
+
+def test_maps_that_go_blank_are_no_pass(of_weights, tmp_path) -> None:
+    def blank(apply_fn, params, x, target=None):
+        return jnp.where(jnp.all(jnp.asarray(params) == learnt), x, 0)
+
+    learnt = jnp.asarray(of_weights.model.params)
+    page = of_weights.write_report(tmp_path, explain=blank).read_text()
+    assert "The randomisation check has no answer" in page
+    assert "Randomisation check passed" not in page

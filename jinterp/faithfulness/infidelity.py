@@ -51,8 +51,8 @@ def infidelity(
             β = E Δ Iᵀφ / E (Iᵀφ)², so that maps of any unit can be compared.
         score: which number of the logits.
         baseline: what takes the place of a feature, as in `deletion`, but no function.
-        feature_mask: the groups that were explained as one, as in `deletion`; with
-            `patches(x, size)` squares are taken away.
+        feature_mask: the groups that were explained as one, as in `deletion`, such as
+            `patches(x, size)`. Values of single pixels are no values of squares: leave it out.
         channel_axis: of arrays with axes in space.
 
     Returns:

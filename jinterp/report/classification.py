@@ -156,6 +156,7 @@ def _randomization(evidence: MapEvidence) -> dict[str, Any] | None:
         "reason": "",
         "num_failed": int(check.failed().sum()),
         "num_examples": len(top),
+        "num_judged": int(np.isfinite(check.rank_correlations).all(axis=0).sum()),
         "layer": check.layers[0],
         "of_top": float(np.nanmean(top)) if np.isfinite(top).any() else None,
         "of_all": _mean_of_last(check),
