@@ -1,6 +1,7 @@
 """Explainers compared by metrics on the same examples, with what they cost."""
 
 import dataclasses
+import functools
 import inspect
 import time
 import warnings
@@ -15,7 +16,7 @@ import scipy.stats
 from jinterp import _check
 from jinterp._functions import name_of
 from jinterp._question import ask, scores_of, with_predictions
-from jinterp._types import ApplyFn, Batch, Explainer, Inputs, Params
+from jinterp._types import ApplyFn, Batch, Explainer, Params
 from jinterp.attribution.explain_dataset import TargetOf
 from jinterp.attribution.upsample import upsample
 from jinterp.data.batches import DEFAULT_BATCH_SIZE, Batches, batches
@@ -101,6 +102,11 @@ def compare(
     )
     run.check(masks, lower_is_better)
     dataset, spent = _evenly(batches(ds)), _Spent()
+    if masks is not None and dataset.num_examples not in (None, len(masks)):
+        raise ValueError(
+            f"`masks` has {len(masks)} masks for {dataset.num_examples} examples; expected one for "
+            "each, in the order of `ds`."
+        )
     found = []
     with progress_bar(dataset.num_examples, progress) as advance:
         for batch in dataset:
@@ -193,9 +199,8 @@ class _Run(NamedTuple):
         mask = None if masks is None else np.asarray(masks)[np.asarray(batch.indices)]
         model = self.apply_fn, self.params, question.x
         found = []
-        for explain in self.explainers.values():
+        for explain in map(_at_inputs, self.explainers.values()):
             values = spent.timed(explain, *model, question.target)
-            values = _of_inputs(values, question.x)
             known = {"key": self.key, "explain": explain, "mask": mask}
             row = []
             for metric in self.metrics.values():
@@ -241,10 +246,16 @@ def _numbers(metric: Metric, found: Any) -> np.ndarray:
     return np.abs(numbers) if _base(metric) in _ZERO else numbers
 
 
-def _of_inputs(values: Any, x: Inputs) -> Any:
-    """Values of the inputs, or maps of a layer at their size."""
-    is_map = hasattr(values, "shape") and hasattr(x, "shape") and values.ndim == x.ndim - 1
-    return upsample(values, x) if is_map and x.ndim > 2 else values
+def _at_inputs(explain: Explainer) -> Explainer:
+    """The explainer, with maps of a layer at the size of the inputs."""
+
+    @functools.wraps(explain)
+    def explain_inputs(*arguments: Any, **keywords: Any) -> Any:
+        values, x = explain(*arguments, **keywords), arguments[2]
+        is_map = hasattr(values, "shape") and hasattr(x, "shape") and values.ndim == x.ndim - 1
+        return upsample(values, x) if is_map and x.ndim > 2 else values
+
+    return explain_inputs
 
 
 def _evenly(dataset: Batches) -> Batches:

@@ -171,11 +171,14 @@ def test_maps_of_a_layer_are_brought_to_the_inputs() -> None:
     def coarse(apply_fn: Any, params: Any, x: jax.Array, target: Any = None) -> jax.Array:
         return x[:, ::4, ::4].sum(-1)
 
+    metrics = [jinterp.complexity, jinterp.max_sensitivity]
     found = jinterp.compare(
-        {"map": coarse}, [jinterp.complexity], convolved, weights, (x, np.zeros(3, int)), key=KEY
+        {"map": coarse}, metrics, convolved, weights, (x, np.zeros(3, int)), key=KEY
     )
-    expected = jinterp.complexity(None, None, x, jinterp.upsample(coarse(None, None, x), x))
+    maps = jinterp.upsample(coarse(None, None, x), x)
+    expected = jinterp.complexity(None, None, x, maps)
     np.testing.assert_allclose(found.values[0, 0], expected, rtol=1e-5)
+    assert (found.values[0, 1] > 0).all()
 
 
 def test_what_has_no_number_is_counted_and_left_out() -> None:
@@ -208,6 +211,7 @@ def test_the_table() -> None:
         ({"metrics": [jinterp.pointing_game]}, "`masks` is None, which the metric 'pointing_game'"),
         ({"metrics": []}, "`metrics` are"),
         ({"explainers": [jinterp.gradient, jinterp.gradient]}, "no two of one name"),
+        ({"masks": np.ones((3, 6), bool)}, "`masks` has 3 masks for 10 examples"),
         ({"lower_is_better": ["deltion"]}, r"`lower_is_better` names \['deltion'\]"),
         ({"num_resamples": 0}, "`num_resamples` is 0"),
         ({"level": 2.0}, r"`level` is 2\.0"),
