@@ -4,6 +4,7 @@ XLA need not polish hundreds of small programs, here and in the processes that t
 networks, pages and notebooks run as they do for users.
 """
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,20 @@ def kept_programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",
     }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def room_for_programs() -> Iterator[None]:
+    """Programs that no test needs any more are dropped before there are too many.
+
+    XLA:CPU maps each into memory, Linux gives a process 65,530 mappings, and the compiler crashes
+    where they end: after some two thousand tests.
+    """
+    yield
+    mappings = Path("/proc/self/maps")
+    if mappings.exists() and len(mappings.read_bytes().splitlines()) > 30_000:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
