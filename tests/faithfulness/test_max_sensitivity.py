@@ -58,17 +58,24 @@ def test_the_class_stays_that_of_the_input() -> None:
     np.testing.assert_array_equal(found, 0)
 
 
-def test_maps_and_pytrees() -> None:
+def test_values_of_several_arrays_have_one_norm() -> None:
+    """Of 3 a and 1 it moves by 3 δ of a alone, over the norm of both."""
     x = {"a": X, "b": X[:, :2]}
 
     def explain(apply_fn: Any, params: Any, x: Any, target: Any = None) -> Any:
         return {"a": 3 * x["a"], "b": jnp.ones_like(x["b"])}
 
-    values = explain(None, None, x)
     found = jinterp.max_sensitivity(
-        of_both, None, x, values, 0, explain=explain, key=KEY, num_samples=2, radius=0.0
+        *(of_both, None, x, explain(None, None, x), 0),
+        explain=explain,
+        key=KEY,
+        num_samples=1,
+        radius=0.1,
     )
-    np.testing.assert_array_equal(found, 0)
+    (own,) = jax.random.split(KEY, 1)
+    drawn = jax.random.uniform(jax.random.split(own)[0], (5,), jnp.float32, -1, 1)
+    size = np.sqrt(np.square(3 * X).sum(1) + 2)
+    np.testing.assert_allclose(found, 0.3 * np.linalg.norm(drawn) / size, rtol=1e-4)
 
 
 def of_both(params: Any, x: Any) -> jax.Array:
