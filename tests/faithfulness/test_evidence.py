@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jinterp
+from jinterp.faithfulness import Evidence
 from tests.problems import linear
 
 KEY = jax.random.key(0)
@@ -33,6 +34,17 @@ def test_random_values_are_beaten_in_both_or_not_at_all() -> None:
     terms = X * WEIGHTS[:, 1] - X * WEIGHTS[:, 0]
     assert jinterp.evidence(linear, WEIGHTS, X, terms, 1, key=KEY).beats_random.all()
     assert not jinterp.evidence(linear, WEIGHTS, X, -terms, 1, key=KEY).beats_random.any()
+
+
+def test_one_of_the_two_is_not_enough() -> None:
+    low, high = jnp.zeros(1), jnp.ones(1)
+    for deleted, inserted, expected in (
+        (low, high, True),
+        (low, low, False),
+        (high, high, False),
+    ):
+        found = Evidence(low, deleted, inserted, low + 0.5, low + 0.5)
+        assert bool(found.beats_random[0]) is expected
 
 
 def test_maps_have_no_gap() -> None:

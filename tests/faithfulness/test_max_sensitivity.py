@@ -14,6 +14,7 @@ from tests.problems import linear
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(3, 5)).astype(np.float32)
+NUM = 7
 WEIGHTS = RNG.normal(size=(5, 2)).astype(np.float32)
 
 
@@ -25,13 +26,22 @@ def test_draw_by_draw() -> None:
     """Of a square the gradient moves by 2 w δ; all examples see the same δ."""
     values = jinterp.gradient(squares, WEIGHTS, X, 1)
     found = jinterp.max_sensitivity(
-        squares, WEIGHTS, X, values, 1, explain=jinterp.gradient, key=KEY, radius=0.1, num_samples=4
+        squares,
+        WEIGHTS,
+        X,
+        values,
+        1,
+        explain=jinterp.gradient,
+        key=KEY,
+        radius=0.1,
+        num_samples=NUM,
     )
     drawn = [
         jax.random.uniform(jax.random.split(key, 1)[0], (5,), jnp.float32, -1, 1)
-        for key in jax.random.split(KEY, 4)
+        for key in jax.random.split(KEY, NUM)
     ]
     moved = [np.linalg.norm(2 * WEIGHTS[:, 1] * 0.1 * np.asarray(each)) for each in drawn]
+    assert 0 < int(np.argmax(moved)) < len(moved) - 1  # neither the first nor the last draw
     expected = max(moved) / np.linalg.norm(values, axis=1)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
