@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,8 @@ from jinterp._types import Inputs
 from jinterp.attribution._groups import FeatureMask, Groups, groups_of, picked_rows
 from jinterp.model.score import at_least_float32
 from jinterp.stream.cut import automatic
+
+ValuesOf = Literal["groups", "elements"]
 
 
 class Features(NamedTuple):
@@ -44,7 +46,12 @@ class Order(NamedTuple):
 
 
 def features_of(
-    name: str, values: Inputs, x: Inputs, feature_mask: FeatureMask, channel_axis: int
+    name: str,
+    values: Inputs,
+    x: Inputs,
+    feature_mask: FeatureMask,
+    channel_axis: int,
+    values_of: ValuesOf | None = None,
 ) -> Features:
     """The features, or a named error; values that are not finite are warned of.
 
@@ -55,7 +62,12 @@ def features_of(
         feature_mask: what was explained together; None is every place with all its channels,
             and every element where there is no axis in space.
         channel_axis: of arrays that have an axis in space.
+        values_of: what was explained, for metrics that add values up: "groups", whose value all
+            their elements carry, or "elements". None where only the order counts, and the value of
+            a group is the mean of its elements.
     """
+    if values_of not in (None, *get_args(ValuesOf)):
+        raise ValueError(f"`values_of` is {values_of!r}; expected one of {get_args(ValuesOf)}.")
     x, values = automatic((x, values))
     leaves, treedef = jax.tree.flatten(x)
     axes = [_channels(leaf, channel_axis) for leaf in leaves]
@@ -70,8 +82,11 @@ def features_of(
         fitted = [_summed(*each) for each in zip(fitted, axes, strict=True)]
     else:
         groups = groups_of(feature_mask, x)
-    found, num_elements = _by_feature(fitted, jax.tree.leaves(groups.ids), groups.num)
-    if feature_mask is not None:  # each counts once, and so do elements explained one by one
+    ids = jax.tree.leaves(groups.ids)
+    if feature_mask is not None and values_of == "elements":
+        fitted = [_spread(*each) for each in zip(fitted, ids, strict=True)]
+    found, num_elements = _by_feature(fitted, ids, groups.num)
+    if feature_mask is not None and values_of != "elements":  # each counts once
         found = found / jnp.maximum(num_elements, 1).astype(found.dtype)
     features = Features(groups, found, num_elements > 0)
     if num := _number_of(_are_bad, features):
@@ -79,7 +94,19 @@ def features_of(
             f"`{name}`: {num} of {len(found)} examples have values that are NaN or infinite, and "
             "get NaN. Look at the inputs, and at what explained them."
         )
+    if feature_mask is not None and values_of == "groups":
+        _tell_if_of_elements(name, fitted, features)
     return features
+
+
+def _tell_if_of_elements(name: str, values: list[Array], features: Features) -> None:
+    num = _number_of(lambda features: _vary_within(values, features), features)
+    if num:
+        warn(
+            f"`{name}`: {num} of {len(features.values)} examples have other values within a group "
+            "of `feature_mask`, and their mean is taken for the value of the group. Say "
+            '`values_of="elements"` of values that were explained without this mask.'
+        )
 
 
 def ordered(name: str, features: Features, *, ascending: bool) -> Order:
@@ -140,6 +167,12 @@ def _summed(values: Array, axis: int | None) -> Array:
     return values if axis is None else values.sum(axis=axis, keepdims=True)
 
 
+def _spread(values: Array, ids: Array) -> Array:
+    """A value for several elements, such as a place with its channels, cut among them."""
+    shape = np.broadcast_shapes(values.shape[1:], ids.shape[1:])
+    return values / (np.prod(shape) / np.prod(values.shape[1:])).astype(values.dtype)
+
+
 @functools.partial(jax.jit, static_argnames="num")
 def _by_feature(values: list[Array], ids: list[Array], num: int) -> tuple[Array, Array]:
     """The sum over the elements of each feature, and how many it has, `[batch, features]`."""
@@ -173,6 +206,21 @@ def _number_of(fn: Callable[[Features], Array], features: Features) -> int:
 @jax.jit
 def _are_bad(features: Features) -> Array:
     return ~jnp.isfinite(features.values).all(axis=1)
+
+
+@jax.jit
+def _vary_within(values: list[Array], features: Features) -> Array:
+    """Whether elements of a group differ by more than a thousandth of the largest value."""
+
+    def one(own: Array, ids: Array) -> tuple[Array, Array]:
+        off = jnp.abs(own - picked_rows(features.values, ids)).reshape(len(own), -1).max(axis=1)
+        return off, jnp.abs(own).reshape(len(own), -1).max(axis=1)
+
+    ids = jax.tree.leaves(features.groups.ids)
+    off, size = (
+        functools.reduce(jnp.maximum, each) for each in zip(*map(one, values, ids), strict=True)
+    )
+    return off > size / 1000
 
 
 @jax.jit

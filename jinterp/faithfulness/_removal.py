@@ -13,7 +13,14 @@ from jinterp._question import Question, answer, ask, with_predictions
 from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
 from jinterp.attribution._groups import FeatureMask
 from jinterp.attribution._paths import baselines_of, mean_of
-from jinterp.faithfulness._features import Features, Order, features_of, finite_only, ordered
+from jinterp.faithfulness._features import (
+    Features,
+    Order,
+    ValuesOf,
+    features_of,
+    finite_only,
+    ordered,
+)
 from jinterp.model.score import at_least_float32
 from jinterp.stream.cut import automatic
 
@@ -93,10 +100,11 @@ def removal(
     feature_mask: FeatureMask,
     channel_axis: int,
     may_fill: bool = True,
+    values_of: ValuesOf | None = None,
 ) -> Removal:
     """What a metric takes away, checked; the arguments are those of `deletion`.
 
-    `may_fill` says whether the baseline may be a function.
+    `may_fill` says whether the baseline may be a function; `values_of` is that of `features_of`.
     """
     if callable(baseline) and not may_fill:
         raise TypeError(
@@ -109,7 +117,7 @@ def removal(
     question = question._replace(params=params, x=x, target=target)
     if callable(baseline):
         _functions.warn_if_made_anew("baseline", baseline)
-    features = features_of(name, values, question.x, feature_mask, channel_axis)
+    features = features_of(name, values, question.x, feature_mask, channel_axis, values_of)
     return Removal(name, question, features, baseline, channel_axis)
 
 

@@ -9,7 +9,7 @@ from jinterp import _check
 from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
 from jinterp.attribution._groups import FeatureMask, design_fits
 from jinterp.attribution._paths import one_baseline
-from jinterp.faithfulness._features import finite_only
+from jinterp.faithfulness._features import ValuesOf, finite_only
 from jinterp.faithfulness._removal import removal
 from jinterp.faithfulness._subsets import Losses, losses
 from jinterp.model import logit
@@ -29,6 +29,7 @@ def infidelity(
     score: Score = logit,
     baseline: Baseline = 0.0,
     feature_mask: FeatureMask = None,
+    values_of: ValuesOf = "groups",
     channel_axis: int = -1,
 ) -> Float[Array, " batch"]:
     """The mean square over random sets S of features: E (Σ_S values − (s(x) − s(x without S)))².
@@ -51,8 +52,11 @@ def infidelity(
             β = E Δ Iᵀφ / E (Iᵀφ)², so that maps of any unit can be compared.
         score: which number of the logits.
         baseline: what takes the place of a feature, as in `deletion`, but no function.
-        feature_mask: the groups that were explained as one, as in `deletion`, such as
-            `patches(x, size)`. Values of single pixels are no values of squares: leave it out.
+        feature_mask: the groups that are taken away as one, as in `deletion`, such as
+            `patches(x, size)`.
+        values_of: what was explained where there is a `feature_mask`: "groups", whose value all
+            their elements carry, as `feature_ablation` and the Shapley values give them, or
+            "elements", which are added up, as those of `integrated_gradients`.
         channel_axis: of arrays with axes in space.
 
     Returns:
@@ -84,6 +88,7 @@ def infidelity(
         feature_mask=feature_mask,
         channel_axis=channel_axis,
         may_fill=False,
+        values_of=values_of,
     )
     one_baseline(baseline, removed.question.x)
     num = removed.features.groups.num

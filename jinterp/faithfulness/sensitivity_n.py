@@ -9,7 +9,7 @@ from jinterp import _check
 from jinterp._trace import under_transform, warn
 from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
 from jinterp.attribution._groups import FeatureMask
-from jinterp.faithfulness._features import finite_only
+from jinterp.faithfulness._features import ValuesOf, finite_only
 from jinterp.faithfulness._removal import removal
 from jinterp.faithfulness._subsets import losses, subsets
 from jinterp.model import logit
@@ -28,6 +28,7 @@ def sensitivity_n(
     score: Score = logit,
     baseline: Baseline = 0.0,
     feature_mask: FeatureMask = None,
+    values_of: ValuesOf = "groups",
     channel_axis: int = -1,
 ) -> Float[Array, " batch"]:
     """The correlation over random sets S of n features: corr(Σ_S values, s(x) − s(x without S)).
@@ -47,7 +48,10 @@ def sensitivity_n(
         num_samples: sets, each a forward pass.
         score: which number of the logits.
         baseline: what takes the place of a feature, as in `deletion`, but no function.
-        feature_mask: the groups that were explained as one, as in `deletion`.
+        feature_mask: the groups that are taken away as one, as in `deletion`.
+        values_of: what was explained where there is a `feature_mask`: "groups", whose value all
+            their elements carry, as `feature_ablation` and the Shapley values give them, or
+            "elements", which are added up, as those of `integrated_gradients`.
         channel_axis: of arrays with axes in space.
 
     Returns:
@@ -80,6 +84,7 @@ def sensitivity_n(
         feature_mask=feature_mask,
         channel_axis=channel_axis,
         may_fill=False,
+        values_of=values_of,
     )
     features = removed.features
     kept = subsets(key, num_samples, features.groups.num, _number(size, features.groups.num))

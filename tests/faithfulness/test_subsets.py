@@ -139,6 +139,45 @@ def test_squares_of_an_image() -> None:
     np.testing.assert_allclose(found, 0, atol=1e-9)
 
 
+@pytest.mark.parametrize("form", ["elements", "places", "mask of elements"])
+@pytest.mark.parametrize("metric", [jinterp.infidelity, jinterp.sensitivity_n])
+def test_values_of_elements_are_added_up_in_their_group(metric: Any, form: str) -> None:
+    """Integrated gradients of an additive score are right of squares, too: their sums are."""
+    x, weights = RNG.normal(size=(2, 5, 4, 2)), RNG.normal(size=(5, 4, 2, 1))
+    mask = jinterp.patches(x, 2)  # of other sizes at the edge
+    values = jinterp.integrated_gradients(weighted, weights, x, 0)
+    if form == "places":
+        values = values.sum(-1)
+    if form == "mask of elements":
+        mask = np.broadcast_to(mask, x.shape[1:])
+    keywords = {"size": 2} if metric is jinterp.sensitivity_n else {}
+    keywords |= {"key": KEY, "feature_mask": mask}
+    found = metric(weighted, weights, x, values, 0, values_of="elements", **keywords)
+    np.testing.assert_allclose(found, float(metric is jinterp.sensitivity_n), atol=1e-9)
+    with pytest.warns(UserWarning, match="2 of 2 examples have other values within a group"):
+        as_groups = metric(weighted, weights, x, values, 0, **keywords)
+    assert (np.abs(as_groups - found) > 1e-2).all()
+
+
+def test_values_of_places_whose_channels_are_groups_of_their_own() -> None:
+    x, weights = RNG.normal(size=(2, 3, 3, 2)), np.ones((3, 3, 2, 1))
+    x[..., 1] = x[..., 0]  # so that each channel has half of what its place has
+    mask = np.broadcast_to(np.arange(2), (3, 3, 2))
+    found = jinterp.infidelity(
+        *(weighted, weights, x, x.sum(-1), 0),
+        key=KEY,
+        feature_mask=mask,
+        values_of="elements",
+    )
+    np.testing.assert_allclose(found, 0, atol=1e-9)
+
+
+def test_what_values_are_of_is_named(as_user: None) -> None:
+    x = RNG.normal(size=(2, 4))
+    with pytest.raises(ValueError, match="`values_of` is 'pixels'; expected one of"):
+        jinterp.infidelity(linear, np.eye(4), x, x, 0, key=KEY, values_of="pixels")
+
+
 def weighted(weights: Any, x: jax.Array) -> jax.Array:
     return jnp.tensordot(x, weights, axes=3)
 
