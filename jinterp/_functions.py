@@ -57,8 +57,22 @@ def _hash(value: Any) -> int:
         return id(value)
 
 
+def base_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that partials are made of."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
+def short_name(function: Callable[..., Any]) -> str:
+    """A function's name alone, a partial's too."""
+    inner = base_of(function)
+    return getattr(inner, "__name__", type(inner).__name__)
+
+
 def name_of(function: Callable[..., Any]) -> str:
-    """A function's name and where it was written, as far as it tells."""
+    """A function's name and where it was written, as far as it tells; a partial's too."""
+    function = base_of(function)
     code = getattr(function, "__code__", None)
     name = getattr(function, "__qualname__", type(function).__name__)
     return f"{name}, line {code.co_firstlineno} of {code.co_filename}" if code else name

@@ -145,6 +145,13 @@ def test_top_losses_are_drawn_with_a_map_for_each_of_two_classes(of_images) -> N
     figure = of_images.plot_top_losses(3, explain=jinterp.grad_cam)
     titles = [ax.get_title(loc="left") for ax in figure.axes]
     assert titles.count("for the prediction") == titles.count("for the actual class") == 3
+    figure = of_images.plot_top_losses(2, explain=jinterp.grad_cam, evidence=True)
+    with_numbers = [
+        ax.get_title(loc="left").count("\n")
+        for ax in figure.axes
+        if ax.get_title(loc="left").startswith("for ")
+    ]
+    assert with_numbers == [2] * 4
     again = of_images.plot_explanations([0], of_images.explain_both([0], jinterp.saliency))
     assert len(again.axes) == 3
 
@@ -187,11 +194,14 @@ def of_weights() -> jinterp.ClassificationInterpretation:
 
 
 def test_every_heat_map_has_its_evidence(of_weights, tmp_path) -> None:
-    page = of_weights.write_report(tmp_path, explain=jinterp.input_x_gradient).read_text()
+    explain = jinterp.deep_lift
+    page = of_weights.write_report(tmp_path, explain=explain).read_text()
     top = of_weights.evaluation.top_losses
     x = np.stack(of_weights.dataset.take(top.indices))
-    values = jinterp.input_x_gradient(*of_weights.model, x, top.targets)
-    found = jinterp.evidence(*of_weights.model, x, values, top.targets, key=jax.random.key(0))
+    values = explain(*of_weights.model, x, top.targets)
+    found = jinterp.evidence(
+        *(*of_weights.model, x, values, top.targets), explain=explain, key=jax.random.key(0)
+    )
     cells = [f"{number:.3f}" for number in np.stack(found[1:], axis=1)[0][[0, 2, 1, 3]]]
     row = f'<td>for the actual class</td><td class="n">{float(found.gaps[0]):.3g}</td>'
     assert row + "".join(f'<td class="n">{cell}</td>' for cell in cells) in page
@@ -202,13 +212,33 @@ def test_every_heat_map_has_its_evidence(of_weights, tmp_path) -> None:
 
 def test_an_explainer_that_copies_the_input_gets_a_red_note(of_weights, tmp_path) -> None:
     page = of_weights.write_report(tmp_path, explain=copied).read_text()
-    assert "<strong>copied fails the randomisation check</strong> for 9 of 9 examples" in page
+    assert "<strong>copied fails the randomisation check for 9 of 9 examples</strong>" in page
     assert "no better than random" in page
 
 
 def test_what_cannot_be_asked_is_said(of_images, tmp_path) -> None:
     page = of_images.write_report(tmp_path / "constant").read_text()
     assert "Whether these are maps of this model at all was not asked:" in page
+
+
+def test_what_one_cannot_answer_the_other_can(of_weights, tmp_path) -> None:
+    """Values of another shape have no deletion, and still must depend on the parameters."""
+
+    def summed(apply_fn, params, x, target=None):
+        return jinterp.input_x_gradient(apply_fn, params, x, target)[..., :3, :]
+
+    page = of_weights.write_report(tmp_path, explain=summed).read_text()
+    assert "What the model does without what the maps show was not asked: `values` has" in page
+    assert "Randomisation check passed: with head at random" in page
+
+
+def test_values_that_are_no_number_are_not_judged(of_weights, tmp_path) -> None:
+    def undefined(apply_fn, params, x, target=None):
+        return jinterp.gradient(apply_fn, params, x, target) * jnp.nan
+
+    page = of_weights.write_report(tmp_path, explain=undefined).read_text()
+    assert "<td>no number</td>" in page
+    assert "no better than random" not in page.replace("does no better than random values", "")
 
 
 def test_maps_that_go_blank_are_no_pass(of_weights, tmp_path) -> None:

@@ -1,6 +1,5 @@
 """An explainer called on one model after another, for the same classes."""
 
-import functools
 import inspect
 from typing import Any, NamedTuple
 
@@ -43,13 +42,14 @@ class Explained(NamedTuple):
         fits = [leaf.shape[:1] == (num,) and leaf.size and _is_float(leaf) for leaf in leaves]
         if not leaves or not all(fits):
             raise ValueError(
-                f"`explain` ({_name(self.explain)}) returned {_listed(values)} for {num} examples; "
-                "expected arrays [batch, ...] of floating point. Of an explainer that returns more "
-                "take the values: def explain(*arguments): return inner(*arguments).values."
+                f"`explain` ({name_of(self.explain)}) returned {_listed(values)} for {num} "
+                "examples; expected arrays [batch, ...] of floating point. Of an explainer that "
+                "returns more take the values: def explain(*arguments): return "
+                "inner(*arguments).values."
             )
         if like is not None and jax.tree.map(jnp.shape, values) != jax.tree.map(jnp.shape, like):
             raise ValueError(
-                f"`explain` ({_name(self.explain)}) returned {_listed(values)}, and before "
+                f"`explain` ({name_of(self.explain)}) returned {_listed(values)}, and before "
                 f"{_listed(like)}; expected the same shapes for every model of one structure."
             )
         return values
@@ -80,7 +80,7 @@ def _needs_nothing_more(explain: Any) -> None:
     if missing:
         given = ", ".join(f"{name}=..." for name in missing)
         raise TypeError(
-            f"`explain` ({_name(explain)}) needs {', '.join(f'`{name}`' for name in missing)}; "
+            f"`explain` ({name_of(explain)}) needs {', '.join(f'`{name}`' for name in missing)}; "
             f"expected an explainer of (apply_fn, params, x, target). Use "
             f"functools.partial(explain, {given})."
         )
@@ -93,7 +93,3 @@ def _listed(values: Any) -> str:
 
 def _is_float(leaf: jax.Array) -> bool:
     return bool(jnp.issubdtype(leaf.dtype, jnp.floating))
-
-
-def _name(explain: Any) -> str:
-    return name_of(explain.func if isinstance(explain, functools.partial) else explain)

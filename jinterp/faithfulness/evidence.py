@@ -4,26 +4,30 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jinterp import _check
-from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
+from jinterp._types import ApplyFn, Explainer, Inputs, Params, Score, Target
+from jinterp.faithfulness._bound import Bound, at_inputs, bound_of
 from jinterp.faithfulness.completeness_gap import completeness_gap
 from jinterp.faithfulness.deletion import deletion
 from jinterp.faithfulness.insertion import insertion
-from jinterp.model import logit, probability
+from jinterp.model import log_probability, logit, margin, probability
+
+_RISE_WITH_THE_PROBABILITY = {logit, log_probability, margin, probability}
 
 
 class Evidence(NamedTuple):
-    """Numbers beside a map, `[batch]`.
+    """Numbers beside a map, `[batch]`; NaN where values are not finite.
 
     Attributes:
-        gaps: what the values miss of the change of the score from the baseline; NaN of maps, which
-            have no reason to add up to it.
+        gaps: what the values miss of the change of the score from the baseline; NaN of explainers
+            whose values have no reason to add up to it.
         deletions: the area below the score while features go, largest value first.
         insertions: while they come.
-        random_deletions: the same for random values.
-        random_insertions: the same for random values.
+        random_deletions: the mean of the same for random values.
+        random_insertions: the mean of the same for random values.
     """
 
     gaps: Float[Array, " batch"]
@@ -38,6 +42,10 @@ class Evidence(NamedTuple):
         falls_faster = self.deletions < self.random_deletions
         return falls_faster & (self.insertions > self.random_insertions)
 
+    def captions(self) -> list[str]:
+        """A text for each example, of one number a line, to write below its map."""
+        return [_caption(*row) for row in zip(*map(np.asarray, self), strict=True)]
+
 
 def evidence(
     apply_fn: ApplyFn,
@@ -46,11 +54,10 @@ def evidence(
     values: Inputs,
     target: Target = None,
     *,
+    explain: Explainer | None = None,
     key: jax.Array,
-    score: Score = logit,
-    baseline: Baseline = 0.0,
-    channel_axis: int = -1,
     num_steps: int = 16,
+    num_random: int = 3,
 ) -> Evidence:
     """The gap, and deletion and insertion beside those of random values.
 
@@ -60,14 +67,16 @@ def evidence(
         apply_fn: `apply_fn(params, x) -> logits`.
         params: its parameters.
         x: inputs, as in `deletion`.
-        values: attributions, as in `deletion`.
+        values: attributions, as in `deletion`, or maps of a layer, which `upsample` brings there.
         target: the class that was explained, as in `deletion`.
+        explain: what explained, whose score, baseline, `feature_mask` and `channel_axis` are taken
+            as it or its partial has them; None takes the logit and 0, and no gap. Deletion and
+            insertion are of the probability where the score is one that rises with it and there
+            are classes, else of the score; from the mean, where there are several baselines.
         key: for the random values, which all examples share.
-        score: the score that was explained, for the gap; deletion and insertion are of the
-            probability.
-        baseline: what takes the place of a feature, as in `deletion`, but no function.
-        channel_axis: of arrays with axes in space.
-        num_steps: of deletion and insertion; four times as many forward passes an example.
+        num_steps: of deletion and insertion.
+        num_random: how often random values are drawn. Forward passes an example:
+            2 (num_steps + 1) (num_random + 1).
 
     Returns:
         An `Evidence`.
@@ -76,32 +85,49 @@ def evidence(
         TypeError: `key` is missing or no key.
         ValueError: as `deletion` does.
 
-    >>> import jax, jax.numpy as jnp
+    >>> import jax, jax.numpy as jnp, jinterp
     >>> def apply_fn(params, x):
     ...     return x @ params
     >>> x = jnp.array([[3.0, 1.0, -2.0, 0.5]])
     >>> weights = jnp.stack([jnp.ones(4), -jnp.ones(4)], axis=1)
-    >>> found = evidence(apply_fn, weights, x, x, 0, key=jax.random.key(0))
+    >>> values = jinterp.deep_lift(apply_fn, weights, x, 0)
+    >>> found = evidence(
+    ...     apply_fn, weights, x, values, 0, explain=jinterp.deep_lift, key=jax.random.key(0)
+    ... )
     >>> found.gaps.tolist(), found.beats_random.tolist()
     ([0.0], [True])
     """
     _check.is_key(key)
-    x = jax.tree.map(jnp.asarray, x)
-    keywords: dict[str, Any] = {
-        "baseline": baseline,
-        "channel_axis": channel_axis,
+    _check.at_least_one("num_random", num_random, 3)
+    x, bound = jax.tree.map(jnp.asarray, x), bound_of(explain)
+    keywords = {
+        "score": _removal_score(bound.score, _check.outputs_of(apply_fn, params, x)),
+        "baseline": bound.one_baseline,
+        "feature_mask": bound.feature_mask,
+        "channel_axis": bound.channel_axis,
         "num_steps": num_steps,
-        "score": probability,
     }
-    both = [
-        measure(apply_fn, params, x, each, target, **keywords)
-        for each in (values, _random(x, key))
-        for measure in (deletion, insertion)
-    ]
-    gaps = jnp.full_like(both[0], jnp.nan)
-    if jax.tree.map(jnp.shape, values) == jax.tree.map(jnp.shape, x):
-        gaps = completeness_gap(apply_fn, params, x, values, target, score=score, baseline=baseline)
-    return Evidence(gaps, *both)
+
+    def areas(each: Inputs) -> list[Array]:
+        return [fn(apply_fn, params, x, each, target, **keywords) for fn in (deletion, insertion)]
+
+    own = areas(at_inputs(values, x, bound.channel_axis))
+    random = [areas(_random(x, each)) for each in jax.random.split(key, num_random)]
+    means = [sum(each[1:], each[0]) / num_random for each in zip(*random, strict=True)]
+    gaps = jnp.full_like(own[0], jnp.nan)
+    if bound.adds_up:
+        gaps = _gaps(bound, apply_fn, params, x, values, target)
+    return Evidence(gaps, *own, *means)
+
+
+def _gaps(bound: Bound, *asked: Any) -> Array:
+    score, baseline, feature_mask, *_ = bound
+    return completeness_gap(*asked, score=score, baseline=baseline, feature_mask=feature_mask)
+
+
+def _removal_score(score: Score, outputs: Any) -> Score:
+    has_classes = outputs.ndim == 2 and outputs.shape[1] > 1
+    return probability if has_classes and score in _RISE_WITH_THE_PROBABILITY else score
 
 
 @jax.jit
@@ -113,3 +139,15 @@ def _random(x: Inputs, key: Array) -> Inputs:
         for leaf, own in zip(leaves, jax.random.split(key, len(leaves)), strict=True)
     ]
     return jax.tree.unflatten(treedef, drawn)
+
+
+def _caption(
+    gap: Any, deleted: Any, inserted: Any, random_deleted: Any, random_inserted: Any
+) -> str:
+    if not np.isfinite([deleted, inserted]).all():
+        return "no evidence: not finite"
+    lines = [
+        f"deletion {deleted:.2f}, random {random_deleted:.2f}",
+        f"insertion {inserted:.2f}, random {random_inserted:.2f}",
+    ]
+    return "\n".join([*lines, *([] if np.isnan(gap) else [f"gap {gap:.2g}"])])

@@ -47,14 +47,26 @@ class RandomizationCheck(NamedTuple):
         """Whether the rank correlation is above the threshold in every row, `[batch]`.
 
         Then it makes no difference to the values that something random stands in the place of what
-        was learnt. NaN is not above it.
+        was learnt. Where some rows are NaN and the others are above, neither this is known nor that
+        it `passed`.
 
         Args:
             threshold: from −1 to 1.
             absolute: whether the sizes are meant, as where a picture shows sizes.
         """
-        found = self.absolute_rank_correlations if absolute else self.rank_correlations
-        return np.asarray((found > threshold).all(axis=0))
+        return np.asarray((self._kind(absolute) > threshold).all(axis=0))
+
+    def passed(self, threshold: int | float = 0.5, *, absolute: bool = False) -> np.ndarray:
+        """Whether the rank correlation is at most the threshold in some row, `[batch]`.
+
+        Args:
+            threshold: as `failed` takes it.
+            absolute: as `failed` takes it.
+        """
+        return np.asarray((self._kind(absolute) <= threshold).any(axis=0))
+
+    def _kind(self, absolute: bool) -> np.ndarray:
+        return self.absolute_rank_correlations if absolute else self.rank_correlations
 
     def __str__(self) -> str:
         """A row for each layer, means over the examples that have a number."""
@@ -65,10 +77,13 @@ class RandomizationCheck(NamedTuple):
             for name, *own in zip(self.layers, *kept, strict=True)
         ]
         num_failed, num_of_sizes = (int(self.failed(absolute=own).sum()) for own in (False, True))
+        num = self.ssims.shape[1]
         remarks = [
-            f"{num_failed} of {self.ssims.shape[1]} examples stay above a rank correlation of 0.5, "
+            f"{num_failed} of {num} examples stay above a rank correlation of 0.5, "
             f"{num_of_sizes} above one of sizes."
         ]
+        if num_unknown := num - num_failed - int(self.passed().sum()):
+            remarks.append(f"{num_unknown} cannot be told: their values are blank for some layer.")
         if self.unchanged:
             remarks.append(f"Constant, and left as they are: {', '.join(self.unchanged)}.")
         return "\n".join([text_table(header, rows), "", *remarks])

@@ -97,12 +97,6 @@ class Kept:
         return self.dataset.examples(indices)
 
 
-def name_of(explain: Explainer) -> str:
-    """An explainer's name, a partial's too."""
-    inner = getattr(explain, "func", explain)
-    return getattr(inner, "__name__", type(inner).__name__)
-
-
 def largest_losses(top: Any) -> str:
     """A sentence of the top losses."""
     pairs = zip(top.indices, top.losses, strict=True)

@@ -12,9 +12,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jinterp import plot, report
-from jinterp._question import default_of
+from jinterp._functions import short_name
 from jinterp._types import ApplyFn, Explainer, LossFn, Params
-from jinterp.attribution import grad_cam, upsample
+from jinterp.attribution import grad_cam
 from jinterp.data import Batches, batches
 from jinterp.evaluate import (
     Calibration,
@@ -30,9 +30,12 @@ from jinterp.evaluate import (
 )
 from jinterp.evaluate.calibration import calibration_of
 from jinterp.evaluate.top_losses import outcomes_of, top_of
-from jinterp.faithfulness import evidence, randomization_check
-from jinterp.interpretation._kept import Kept, largest_losses, name_of, off_by
-from jinterp.model import Model, logit
+from jinterp.faithfulness import Evidence, randomization_check
+from jinterp.faithfulness import evidence as evidence_of
+from jinterp.interpretation._kept import Kept, largest_losses, off_by
+from jinterp.model import Model
+
+_NONE: Mapping[str, Evidence] = {}
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -113,23 +116,31 @@ class ClassificationInterpretation(Kept):
         *,
         largest: bool = True,
         explain: Explainer | None = None,
+        evidence: bool = False,
         fig: Any = None,
     ) -> Any:
         """A grid of them: prediction / actual / loss / p(prediction) / p(actual).
 
         With `explain`, such as `jinterp.grad_cam`, each has a map of what speaks for the class
-        predicted, and one for the actual class.
+        predicted, and one for the actual class; with `evidence`, too, above each map the numbers
+        of `jinterp.evidence`.
         """
         top = self.top_losses(k, largest=largest)
-        explanations = None if explain is None else self.explain_both(top.indices, explain)
-        return self._plot(top, explanations, fig)
+        if explain is None:
+            return self._plot(top, None, fig)
+        explanations = self.explain_both(top.indices, explain)
+        found = self._beside(top.indices, explain, explanations) if evidence else {}
+        return self._plot(top, explanations, fig, found)
 
-    def _plot(self, top: TopLosses, explanations: Any, fig: Any) -> Any:
+    def _plot(
+        self, top: TopLosses, explanations: Any, fig: Any, found: Mapping[str, Evidence] = _NONE
+    ) -> Any:
         return plot.top_losses(
             top,
             self._inputs(top.indices),
             class_names=self.class_names,
             explanations=explanations,
+            captions={name: own.captions() for name, own in found.items()} or None,
             fig=fig,
         )
 
@@ -167,31 +178,35 @@ class ClassificationInterpretation(Kept):
             "for the actual class": rows.targets,
         }
 
+    def _beside(
+        self, indices: Sequence[int] | np.ndarray, explain: Explainer, explanations: Any
+    ) -> dict[str, Evidence]:
+        """The evidence of the maps of each title."""
+        x, classes = self._ready(self._inputs(indices)), self._both_classes(indices)
+        key = jax.random.key(0)
+        return {
+            name: evidence_of(*self.model, x, values, classes[name], explain=explain, key=key)
+            for name, values in explanations.items()
+        }
+
     def _evidence(
         self, indices: Sequence[int] | np.ndarray, explain: Explainer, explanations: Any
     ) -> report.MapEvidence:
         """What speaks for these heat maps, and whether they are maps of this model at all."""
         key = jax.random.key(0)
-        x = self._ready(self._inputs(indices))
-        classes = self._both_classes(indices)
-        score, baseline = default_of(explain, "score", logit), default_of(explain, "baseline", 0.0)
-        baseline = 0.0 if baseline is None else baseline
-        found = {}
+        x, classes = self._ready(self._inputs(indices)), self._both_classes(indices)
+        found, check, missing = _NONE, None, []
         try:
-            for name, values in explanations.items():
-                given = upsample(values, x) if np.ndim(values) == np.ndim(x) - 1 else values
-                found[name] = evidence(
-                    *(*self.model, x, given, classes[name]), key=key, score=score, baseline=baseline
-                )
+            found = self._beside(indices, explain, explanations)
         except (TypeError, ValueError) as error:
-            return report.MapEvidence({}, name_of(explain), None, str(error))
+            missing.append(f"What the model does without what the maps show was not asked: {error}")
         try:
             check = randomization_check(
                 explain, *self.model, x, classes["for the prediction"], key=key
             )
         except (TypeError, ValueError) as error:
-            return report.MapEvidence(found, name_of(explain), None, str(error))
-        return report.MapEvidence(found, name_of(explain), check, "")
+            missing.append(f"Whether these are maps of this model at all was not asked: {error}")
+        return report.MapEvidence(found, short_name(explain), check, missing)
 
     def classification_report(self) -> ClassificationReport:
         """Precision, recall, F1 and support of each class."""
@@ -302,7 +317,7 @@ class ClassificationInterpretation(Kept):
                 warnings.simplefilter("always")
                 try:
                     explanations = self.explain_both(top.indices, explain)
-                    remarks = [f"The heat maps are those of `{name_of(explain)}`."]
+                    remarks = [f"The heat maps are those of `{short_name(explain)}`."]
                 except (TypeError, ValueError) as error:
                     remarks = [f"No heat maps: {error}"]
                 else:

@@ -18,6 +18,7 @@ from jinterp.plot._scale import Scale, ordinal, scale_of
 SMALL = 7  # points, of what stands below a picture
 
 Values = Mapping[str, Any]  # attributions of several examples, by the name of their method
+Captions = Mapping[str, Sequence[str]]
 
 
 def draw_map(ax: Axes, heat: Map, image: Any, scale: Scale) -> ScalarMappable:
@@ -131,6 +132,23 @@ def one_for_each(values: Values, num: int, name: str) -> None:
                 f"`{name}` has {len(maps)} maps under {method!r}; `images` has {num} examples. "
                 "Give one for each, in their order."
             )
+
+
+def caption_lines(captions: Captions | None, name: str, row: int) -> list[str]:
+    """The lines of one map."""
+    return captions[name][row].splitlines() if captions is not None else []
+
+
+def one_caption_each(captions: Captions | None, values: Values, num: int) -> None:
+    """A text for each map, or a named error."""
+    if captions is None:
+        return
+    found = {name: len(texts) for name, texts in captions.items()}
+    if found != dict.fromkeys(values, num):
+        raise ValueError(
+            f"`captions` has {found} texts; expected {num} for each of {list(values)}, such as "
+            "those of jinterp.evidence(...).captions()."
+        )
 
 
 def notes(heat: Map, scale: Scale) -> list[str]:

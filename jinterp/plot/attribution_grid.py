@@ -4,7 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinterp.plot._figures import AnyFigure, grid
-from jinterp.plot._heat import draw_panel, one_for_each, say_once
+from jinterp.plot._heat import (
+    Captions,
+    caption_lines,
+    draw_panel,
+    one_caption_each,
+    one_for_each,
+    say_once,
+)
 from jinterp.plot._labels import TITLE_SIZE, shorten, title
 from jinterp.plot._pictures import draw
 
@@ -16,6 +23,7 @@ def attribution_grid(
     images: Any,
     *,
     titles: Sequence[str] | None = None,
+    captions: Captions | None = None,
     percentile: float = 99.0,
     fig: AnyFigure | None = None,
 ) -> AnyFigure:
@@ -29,6 +37,8 @@ def attribution_grid(
             `attribution` takes them.
         images: the inputs `[examples, ...]`, as `top_losses` takes them.
         titles: a title for each example, written beside its row; None for none.
+        captions: from the same names to a text for each map, of one line or more, drawn above it,
+            such as those of `jinterp.evidence(...).captions()`.
         percentile: of |value| in a panel, above which its colours no longer change, 0 to 100.
         fig: where to draw; None makes a figure.
 
@@ -51,16 +61,18 @@ def attribution_grid(
         raise ValueError(
             f"`titles` has {len(titles)} titles; `images` has {num} examples. Give one for each."
         )
+    one_caption_each(captions, values, num)
     columns = 1 + len(values)
-    fig, panels = grid(fig, num * columns, (1.6, 1.95), columns, below=0.3)
+    inches = (1.6, 1.95) if captions is None else (2.0, 2.6)
+    fig, panels = grid(fig, num * columns, inches, columns, below=0.3)
     for row, image in enumerate(images):
         first, *others = panels[row * columns : (row + 1) * columns]
         draw(first, image)
         beside = "" if titles is None else shorten(str(titles[row]), _MOST_IN_ROW_TITLE)
         first.set_ylabel(beside, loc="top", fontsize=TITLE_SIZE, parse_math=False)
-        for ax, maps in zip(others, values.values(), strict=True):
+        title(first, fig, [] if row else ["input"])
+        for ax, (name, maps) in zip(others, values.items(), strict=True):
             draw_panel(ax, maps[row], image, percentile)
-    for ax, name in zip(panels, ["input", *values], strict=False):
-        title(ax, fig, [name])
+            title(ax, fig, [*([] if row else [name]), *caption_lines(captions, name, row)])
     say_once(fig, [maps[0] for maps in values.values()], images[0], percentile)
     return fig

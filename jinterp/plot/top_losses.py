@@ -8,7 +8,14 @@ from matplotlib.axes import Axes
 
 from jinterp.evaluate import TopLosses
 from jinterp.plot._figures import AnyFigure, grid
-from jinterp.plot._heat import draw_panel, one_for_each, say_once
+from jinterp.plot._heat import (
+    Captions,
+    caption_lines,
+    draw_panel,
+    one_caption_each,
+    one_for_each,
+    say_once,
+)
 from jinterp.plot._labels import class_label, names_cover, share, title
 from jinterp.plot._pictures import draw
 
@@ -22,6 +29,7 @@ def top_losses(
     *,
     class_names: Sequence[str] | None = None,
     explanations: Mapping[str, Any] | None = None,
+    captions: Captions | None = None,
     fig: AnyFigure | None = None,
 ) -> AnyFigure:
     """The examples of `jinterp.top_losses`, each titled with what the model said of it.
@@ -38,14 +46,16 @@ def top_losses(
         explanations: from a title to the attributions `[k, ...]` of these examples, each as
             `jinterp.plot.attribution` takes them; a map for each title is drawn beside each
             picture, clipped at the 99th percentile of its own |values|.
+        captions: from the same titles to a text for each map, of one line or more, drawn above it,
+            such as those of `jinterp.evidence(...).captions()`.
         fig: where to draw; None makes a figure.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: there is another number of images or of explanations than of losses, a class
-            without a name, or an explanation that `jinterp.plot.attribution` would refuse.
+        ValueError: there is another number of images, explanations or captions than of losses, a
+            class without a name, or an explanation that `jinterp.plot.attribution` would refuse.
 
     >>> import numpy as np
     >>> one = np.array([1])
@@ -72,7 +82,8 @@ def top_losses(
         fig, panels = grid(fig, num, (2.0, 3.05))
     else:
         one_for_each(explanations, num, "explanations")
-        fig, panels = _explained(fig, images, explanations)
+        one_caption_each(captions, explanations, num)
+        fig, panels = _explained(fig, images, explanations, captions)
     for position, ax in enumerate(panels):
         draw(ax, images[position])
         title(ax, fig, _lines(top, position, class_names))
@@ -80,7 +91,10 @@ def top_losses(
 
 
 def _explained(
-    fig: AnyFigure | None, images: Any, explanations: Mapping[str, Any]
+    fig: AnyFigure | None,
+    images: Any,
+    explanations: Mapping[str, Any],
+    captions: Captions | None,
 ) -> tuple[AnyFigure, list[Axes]]:
     """Draw the explanations; the panels left for the pictures, each before its explanations."""
     each, num = 1 + len(explanations), len(images)
@@ -90,7 +104,7 @@ def _explained(
         beside = panels[position * each + 1 : (position + 1) * each]
         for ax, (name, maps) in zip(beside, explanations.items(), strict=True):
             draw_panel(ax, maps[position], images[position], _PERCENTILE)
-            title(ax, fig, [name])
+            title(ax, fig, [name, *caption_lines(captions, name, position)])
     say_once(fig, [maps[0] for maps in explanations.values()], images[0], _PERCENTILE)
     return fig, panels[::each]
 

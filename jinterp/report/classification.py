@@ -23,16 +23,16 @@ class MapEvidence(NamedTuple):
         by_map: the evidence of the maps of one title, in the order of the top losses.
         explainer: what made them.
         check: whether they are maps of this model at all; None where that cannot be asked.
-        reason: why it cannot.
+        missing: sentences that say what could not be asked, and why.
     """
 
     by_map: Mapping[str, Evidence]
     explainer: str
     check: RandomizationCheck | None
-    reason: str
+    missing: Sequence[str]
 
 
-NO_EVIDENCE = MapEvidence({}, "", None, "")
+NO_EVIDENCE = MapEvidence({}, "", None, ())
 
 
 def write_report(
@@ -70,11 +70,11 @@ def write_report(
     return write_page(
         out,
         "classification.html.jinja",
-        _figures(evaluation, images, explanations).items(),
+        _figures(evaluation, images, explanations, evidence).items(),
         title=title,
         notes=notes,
         e=evaluation,
-        remarks=remarks,
+        remarks=[*remarks, *evidence.missing],
         maps=_map_rows(evaluation, evidence),
         randomization=_randomization(evidence),
         top=_top_rows(evaluation),
@@ -86,7 +86,10 @@ def write_report(
 
 
 def _figures(
-    evaluation: Evaluation, images: Sequence[Any] | None, explanations: Mapping[str, Any] | None
+    evaluation: Evaluation,
+    images: Sequence[Any] | None,
+    explanations: Mapping[str, Any] | None,
+    evidence: MapEvidence,
 ) -> dict[str, Any]:
     names = evaluation.class_names
     spread = score_distributions(evaluation.predictions, len(names))
@@ -99,8 +102,13 @@ def _figures(
         axes["risk_coverage"] = plot.risk_coverage(evaluation.risk_coverage)
     figures = {name: ax.figure for name, ax in axes.items()}
     if images is not None:
+        captions = {name: found.captions() for name, found in evidence.by_map.items()}
         figures["top_losses"] = plot.top_losses(
-            evaluation.top_losses, images, class_names=names, explanations=explanations or None
+            evaluation.top_losses,
+            images,
+            class_names=names,
+            explanations=explanations or None,
+            captions=captions or None,
         )
     return figures
 
@@ -127,36 +135,37 @@ def _map_rows(evaluation: Evaluation, evidence: MapEvidence) -> list[dict[str, A
     rows = []
     for number, index in enumerate(evaluation.top_losses.indices):
         for name, found in evidence.by_map.items():
-            gap = float(found.gaps[number])
             rows.append(
                 {
                     "index": int(index),
                     "map": name,
-                    "gap": "" if np.isnan(gap) else f"{gap:.3g}",
-                    "deletion": float(found.deletions[number]),
-                    "random_deletion": float(found.random_deletions[number]),
-                    "insertion": float(found.insertions[number]),
-                    "random_insertion": float(found.random_insertions[number]),
+                    "gap": _number(found.gaps[number], ".3g"),
+                    "deletion": _number(found.deletions[number], ".3f"),
+                    "random_deletion": _number(found.random_deletions[number], ".3f"),
+                    "insertion": _number(found.insertions[number], ".3f"),
+                    "random_insertion": _number(found.random_insertions[number], ".3f"),
+                    "is_judged": bool(np.isfinite([own[number] for own in found[1:]]).all()),
                     "beats_random": bool(found.beats_random[number]),
                 }
             )
     return rows
 
 
+def _number(value: Any, form: str) -> str:
+    return "" if np.isnan(value) else format(float(value), form)
+
+
 def _randomization(evidence: MapEvidence) -> dict[str, Any] | None:
     """What the randomisation check says, for the page; None where there are no maps."""
-    if not evidence.explainer:
-        return None
     check = evidence.check
     if check is None:
-        return {"explainer": evidence.explainer, "reason": evidence.reason}
+        return None
     top = check.rank_correlations[0]
     return {
         "explainer": evidence.explainer,
-        "reason": "",
         "num_failed": int(check.failed().sum()),
+        "num_passed": int(check.passed().sum()),
         "num_examples": len(top),
-        "num_judged": int(np.isfinite(check.rank_correlations).all(axis=0).sum()),
         "layer": check.layers[0],
         "of_top": float(np.nanmean(top)) if np.isfinite(top).any() else None,
         "of_all": _mean_of_last(check),

@@ -1,8 +1,12 @@
 """The numbers beside a map."""
 
+import functools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import jinterp
 from jinterp.faithfulness import Evidence
@@ -15,19 +19,20 @@ WEIGHTS = RNG.normal(size=(6, 2)).astype(np.float32)
 
 
 def test_each_number_is_that_of_its_metric() -> None:
-    values = 2 * X * WEIGHTS[:, 1]
-    found = jinterp.evidence(linear, WEIGHTS, X, values, 1, key=KEY, baseline=0.5, num_steps=3)
-    asked = linear, WEIGHTS, X
+    values, asked = 2 * X * WEIGHTS[:, 1], (linear, WEIGHTS, X)
+    explain = functools.partial(jinterp.integrated_gradients, baseline=0.5)
+    found = jinterp.evidence(*asked, values, 1, explain=explain, key=KEY, num_steps=3, num_random=2)
     gaps = jinterp.completeness_gap(*asked, values, 1, baseline=0.5)
     np.testing.assert_allclose(found.gaps, gaps, rtol=1e-6)
-    drawn = jax.random.normal(jax.random.split(KEY, 1)[0], (6,), jnp.float32)
-    for own, (deleted, inserted) in (
-        (values, (found.deletions, found.insertions)),
-        (np.tile(drawn, (3, 1)), (found.random_deletions, found.random_insertions)),
+    keys = [jax.random.split(own, 1)[0] for own in jax.random.split(KEY, 2)]
+    random = [np.tile(jax.random.normal(own, (6,), jnp.float32), (3, 1)) for own in keys]
+    for orders, (deleted, inserted) in (
+        ([values], (found.deletions, found.insertions)),
+        (random, (found.random_deletions, found.random_insertions)),
     ):
         for measure, numbers in ((jinterp.deletion, deleted), (jinterp.insertion, inserted)):
-            expected = measure(*asked, own, 1, baseline=0.5, num_steps=3)
-            np.testing.assert_allclose(numbers, expected, rtol=1e-6)
+            areas = [measure(*asked, own, 1, baseline=0.5, num_steps=3) for own in orders]
+            np.testing.assert_allclose(numbers, np.mean(areas, axis=0), rtol=1e-6)
 
 
 def test_random_values_are_beaten_in_both_or_not_at_all() -> None:
@@ -47,13 +52,78 @@ def test_one_of_the_two_is_not_enough() -> None:
         assert bool(found.beats_random[0]) is expected
 
 
-def test_maps_have_no_gap() -> None:
-    x = RNG.normal(size=(2, 4, 4, 3)).astype(np.float32)
-    weights = RNG.normal(size=(4, 4, 3, 2)).astype(np.float32)
+def weighted(params: jax.Array, x: jax.Array) -> jax.Array:
+    return jnp.tensordot(x, params, axes=3)
 
-    def weighted(params: jax.Array, x: jax.Array) -> jax.Array:
-        return jnp.tensordot(x, params, axes=3)
 
-    found = jinterp.evidence(weighted, weights, x, x.sum(-1), 0, key=KEY)
+SMOOTH = jinterp.smooth(jinterp.deep_lift, key=KEY, num_samples=2)
+IMAGES = RNG.normal(size=(2, 4, 4, 3)).astype(np.float32)
+OF_IMAGES = RNG.normal(size=(4, 4, 3, 2)).astype(np.float32)
+
+
+@pytest.mark.parametrize("explain", [None, jinterp.gradient, SMOOTH])
+def test_what_has_no_reason_to_add_up_has_no_gap(explain: Any) -> None:
+    model = weighted, OF_IMAGES
+    found = jinterp.evidence(*model, IMAGES, IMAGES, 0, explain=explain, key=KEY)
     assert np.isnan(found.gaps).all()
     assert np.isfinite(np.stack(found[1:])).all()
+
+
+def test_maps_of_a_layer_are_brought_to_the_inputs() -> None:
+    maps = RNG.normal(size=(2, 2, 2)).astype(np.float32)
+    for explain, x, weights in (
+        (None, IMAGES, OF_IMAGES),
+        (
+            functools.partial(jinterp.grad_cam, channel_axis=1),
+            np.moveaxis(IMAGES, -1, 1),
+            np.moveaxis(OF_IMAGES, 2, 0),
+        ),
+    ):
+        found = jinterp.evidence(weighted, weights, x, maps, 0, explain=explain, key=KEY)
+        large = jinterp.upsample(maps, IMAGES)
+        expected = jinterp.deletion(weighted, OF_IMAGES, IMAGES, large, 0, num_steps=16)
+        np.testing.assert_allclose(found.deletions, expected, rtol=1e-5)
+
+
+def test_several_baselines_and_groups_are_those_of_the_explainer() -> None:
+    baselines = RNG.normal(size=(4, 6)).astype(np.float32)
+    explain = functools.partial(jinterp.deep_lift_shap, baselines=baselines)
+    asked = linear, WEIGHTS, X, explain(linear, WEIGHTS, X, 1), 1
+    found = jinterp.evidence(*asked, explain=explain, key=KEY)
+    np.testing.assert_allclose(found.gaps, 0, atol=1e-5)
+    expected = jinterp.deletion(*asked, baseline=baselines.mean(0), num_steps=16)
+    np.testing.assert_allclose(found.deletions, expected, rtol=1e-5)
+
+    mask = np.array([0, 0, 1, 1, 2, 2])
+    explain = functools.partial(jinterp.exact_shapley, feature_mask=mask)
+    asked = linear, WEIGHTS, X, explain(linear, WEIGHTS, X, 1), 1
+    found = jinterp.evidence(*asked, explain=explain, key=KEY)
+    np.testing.assert_allclose(found.gaps, 0, atol=1e-5)
+    expected = jinterp.deletion(*asked, feature_mask=mask, num_steps=16)
+    np.testing.assert_allclose(found.deletions, expected, rtol=1e-6)
+
+
+def test_a_single_output_and_another_score_are_their_own_evidence() -> None:
+    """The probability of the only class is always 1, and falls where a loss rises."""
+    one = WEIGHTS[:, :1]
+    values = X * one[:, 0]
+    found = jinterp.evidence(linear, one, X, values, key=KEY)
+    expected = jinterp.deletion(linear, one, X, values, score=jinterp.logit, num_steps=16)
+    np.testing.assert_allclose(found.deletions, expected, rtol=1e-6)
+    assert found.beats_random.all()
+    explain = functools.partial(jinterp.integrated_gradients, score=jinterp.loss)
+    asked = linear, WEIGHTS, X, explain(linear, WEIGHTS, X, 1), 1
+    found = jinterp.evidence(*asked, explain=explain, key=KEY)
+    expected = jinterp.deletion(*asked, score=jinterp.loss, num_steps=16)
+    np.testing.assert_allclose(found.deletions, expected, rtol=1e-6)
+    assert found.beats_random.all()
+
+
+def test_captions() -> None:
+    numbers = [np.array([each, 1.0]) for each in (np.nan, 0.126, np.nan, 0.5, 0.25)]
+    numbers[2] = np.array([0.75, np.nan])
+    assert Evidence(*numbers).captions() == [
+        "deletion 0.13, random 0.50\ninsertion 0.75, random 0.25",
+        "no evidence: not finite",
+    ]
+    assert Evidence(*[np.array([0.0412])] * 5).captions()[0].endswith("\ngap 0.041")

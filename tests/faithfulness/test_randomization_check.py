@@ -273,6 +273,10 @@ def test_blank_values_are_nan_and_counted() -> None:
     assert "`randomization_check`: 1 of 5 examples have values that are the same" in messages[-1]
     assert np.isnan(found.rank_correlations[:, 4]).all()
     assert not found.failed(-2)[4]
+    assert not found.passed(2)[4]
+    assert found.passed(2)[:4].all()
+    assert not found.passed(-2).any()
+    assert "1 cannot be told" in str(found)
     assert found.failed(-2)[:4].all()
     assert str(found).splitlines()[1].split()[-1] == "4"
 

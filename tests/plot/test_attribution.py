@@ -408,6 +408,29 @@ def test_errors_of_explanations() -> None:
         plot.top_losses(top(3), [IMAGE] * 3, explanations={})
 
 
+def test_captions_stand_above_their_maps() -> None:
+    maps = {"one": [SIGNED] * 2, "other": [SIGNED] * 2}
+    captions = {"one": ["a\nb", "c"], "other": ["d", "e"]}
+    figure = plot.top_losses(top(2), [IMAGE] * 2, explanations=maps, captions=captions)
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert titles[1:3] == ["one\na\nb", "other\nd"]
+    assert titles[4:6] == ["one\nc", "other\ne"]
+    figure = plot.attribution_grid(maps, [IMAGE] * 2, captions=captions)
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert titles == ["input", "one\na\nb", "other\nd", "", "c", "e"]
+
+
+@pytest.mark.parametrize("captions", [{"one": ["a", "b"]}, {"one": ["a"], "other": ["b", "c"]}])
+def test_captions_are_of_these_maps(captions: Any) -> None:
+    maps = {"one": [SIGNED] * 2, "other": [SIGNED] * 2}
+    for draw in (
+        lambda: plot.top_losses(top(2), [IMAGE] * 2, explanations=maps, captions=captions),
+        lambda: plot.attribution_grid(maps, [IMAGE] * 2, captions=captions),
+    ):
+        with pytest.raises(ValueError, match=r"`captions` has .* expected 2 for each of"):
+            draw()
+
+
 # Tokens
 
 
