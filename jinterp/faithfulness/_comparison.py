@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jinterp._text import html_table, text_table
 
@@ -31,11 +31,14 @@ class Comparison(NamedTuple):
         metrics: their names.
         values: `[explainers, metrics, examples]` float64, NaN where a metric has no number;
             absolute ones of `completeness_gap`.
-        means: `[explainers, metrics]`, over the examples that have a number.
+        means: `[explainers, metrics]`, over the examples that count.
         low: `[explainers, metrics]`, where the interval of the mean begins.
         high: where it ends.
+        num_counted: `[explainers, metrics]`, how many examples count: those with a number from all
+            explainers, or of an explainer without for half of them, its own.
         ranks: `[explainers, metrics]`, 1 for the best mean, those equal in five digits their mean
-            rank; NaN for metrics of which neither end is better.
+            rank; NaN for metrics of which neither end is better, and for explainers without a
+            number for half of the examples.
         explaining: the cost of each explainer, `[explainers]`.
         measuring: the cost of each metric for each explainer, `[explainers, metrics]`.
     """
@@ -46,27 +49,24 @@ class Comparison(NamedTuple):
     means: Float[np.ndarray, "explainers metrics"]
     low: Float[np.ndarray, "explainers metrics"]
     high: Float[np.ndarray, "explainers metrics"]
+    num_counted: Int[np.ndarray, "explainers metrics"]
     ranks: Float[np.ndarray, "explainers metrics"]
     explaining: Cost
     measuring: Cost
 
-    @property
-    def num_missing(self) -> np.ndarray:
-        """`[explainers, metrics]`: examples without a number, which no mean counts."""
-        return np.isnan(self.values).sum(axis=2)
-
     def rows(self) -> tuple[list[str], list[list[str]]]:
-        """A header and a row for each explainer: mean and interval, passes, milliseconds."""
+        """A header and a row for each explainer: mean ± half of the interval, with how many
+        examples count where not all do, the mean rank, passes and milliseconds.
+        """
         header = ["", *self.metrics, "mean rank", "passes", "ms"]
         ranked = ~np.isnan(self.ranks).all(axis=0)
         rows = []
         for number, name in enumerate(self.explainers):
             triples = zip(self.means[number], self.low[number], self.high[number], strict=True)
             cells = [_with_interval(*each) for each in triples]
-            missing = self.num_missing[number]
             cells = [
-                f"{cell} ({num} without)" if num else cell
-                for cell, num in zip(cells, missing.tolist(), strict=True)
+                f"{cell} (of {num})" if 0 < num < self.values.shape[2] else cell
+                for cell, num in zip(cells, self.num_counted[number].tolist(), strict=True)
             ]
             rank = self.ranks[number][ranked].mean() if ranked.any() else np.nan
             cost = self.explaining
@@ -92,7 +92,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _with_interval(mean: float, low: float, high: float) -> str:
-    return f"{_short(mean)} [{_short(low)}, {_short(high)}]"
+    return _short(mean) if np.isnan(mean) else f"{_short(mean)} ± {(high - low) / 2:.2g}"
 
 
 def _short(number: float) -> str:

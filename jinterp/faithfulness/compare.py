@@ -3,24 +3,30 @@
 import dataclasses
 import functools
 import inspect
-import time
-import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
 
 from jinterp import _check
-from jinterp._functions import name_of
-from jinterp._question import ask, scores_of, with_predictions
-from jinterp._types import ApplyFn, Batch, Explainer, Params
+from jinterp._functions import base_of, short_name
+from jinterp._question import ask, default_of, is_of_class, scores_of, with_predictions
+from jinterp._types import ApplyFn, Batch, Explainer, Params, Score
 from jinterp.attribution.explain_dataset import TargetOf
-from jinterp.attribution.upsample import upsample
 from jinterp.data.batches import DEFAULT_BATCH_SIZE, Batches, batches
-from jinterp.faithfulness._comparison import Comparison, Cost
+from jinterp.faithfulness._bound import Bound, at_inputs, bound_of
+from jinterp.faithfulness._comparison import Comparison
+from jinterp.faithfulness._spent import Spent
+from jinterp.faithfulness._summary import Direction, summary
+from jinterp.faithfulness.average_drop import average_drop
+from jinterp.faithfulness.completeness_gap import completeness_gap
+from jinterp.faithfulness.complexity import complexity
+from jinterp.faithfulness.deletion import deletion
+from jinterp.faithfulness.infidelity import infidelity
+from jinterp.faithfulness.max_sensitivity import max_sensitivity
+from jinterp.faithfulness.sparseness import sparseness
 from jinterp.model import logit
 from jinterp.stream.meter import metered
 from jinterp.stream.progress import progress_bar
@@ -28,9 +34,8 @@ from jinterp.stream.progress import progress_bar
 Metric = Callable[..., Any]
 """`metric(apply_fn, params, x, values, target=None, *, ...) -> [batch]`."""
 
-_LOW = {"deletion", "average_drop", "infidelity", "max_sensitivity"}
-_ZERO = {"completeness_gap"}
-_NEITHER = {"sparseness", "complexity"}
+_LOW = {average_drop, completeness_gap, deletion, infidelity, max_sensitivity}
+_NEITHER = {complexity, sparseness}
 
 
 def compare(
@@ -52,8 +57,13 @@ def compare(
 
     All explainers answer for the same class of the same examples, and a metric draws the same sets
     or noise for all of them. Maps of a layer are brought to the size of the inputs by `upsample`.
-    An explainer that draws its values at random is worth a row: what no better than it says
-    nothing.
+    An explainer that draws its values at random is worth a row: what does no better says nothing.
+    Means, intervals and ranks are over the examples that have a number from every explainer; one
+    that has none for half of them and more is left out of that, has no rank, and a mean over its
+    own. Intervals are of the examples, not of what metrics draw: another key shows that.
+
+    `completeness_gap` takes score, baselines and groups from each explainer. A score of explainers
+    that is none of a class is that of the metrics, too, where nothing else is bound to them.
 
     Args:
         explainers: `explain(apply_fn, params, x, target)` by their names; bind keywords with
@@ -77,8 +87,8 @@ def compare(
         A `Comparison`, to print, to plot with `jinterp.plot.comparison`, or to read.
 
     Raises:
-        ValueError: two have the same name, a metric needs `masks` that are not there, or `ds` is
-            empty.
+        ValueError: two have the same name, a metric needs `masks` that are not there or returns
+            more than a number an example, there are several targets an example, or `ds` is empty.
 
     >>> import jax, jax.numpy as jnp, jinterp, numpy as np
     >>> def apply_fn(params, x):
@@ -101,7 +111,7 @@ def compare(
         _by_name("explainers", explainers), _by_name("metrics", metrics), apply_fn, params, key
     )
     run.check(masks, lower_is_better)
-    dataset, spent = _evenly(batches(ds)), _Spent()
+    dataset, spent = _evenly(batches(ds)), Spent()
     if masks is not None and dataset.num_examples not in (None, len(masks)):
         raise ValueError(
             f"`masks` has {len(masks)} masks for {dataset.num_examples} examples; expected one for "
@@ -119,48 +129,12 @@ def compare(
     if not found:
         raise ValueError("`ds` is empty; expected at least one example.")
     values = np.concatenate(found, axis=2)
-    means = _mean(values)
-    low, high = _intervals(values, key, num_resamples, level)
+    directions = [_direction(*each, lower_is_better) for each in run.metrics.items()]
     return Comparison(
-        *(tuple(run.explainers), tuple(run.metrics), values, means, low, high),
-        _ranks(means, run, lower_is_better),
+        *(tuple(run.explainers), tuple(run.metrics), values),
+        *summary(values, directions, key, num_resamples, level),
         *spent.costs(len(run.explainers)),
     )
-
-
-class _Spent:
-    """What was computed and how long it took, batch by batch."""
-
-    def __init__(self) -> None:
-        self.num_examples: list[int] = []
-        self.forward: list[float] = []
-        self.operations: list[list[float]] = []
-        self.seconds: list[list[float]] = []
-
-    def begin(self, forward: float) -> None:
-        self.forward.append(forward)
-        self.operations.append([])
-        self.seconds.append([])
-
-    def timed(self, fn: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
-        """The result of a function, once it is there."""
-        start = time.perf_counter()
-        with metered() as meter:
-            result = jax.block_until_ready(fn(*arguments, **keywords))
-        self.seconds[-1].append(time.perf_counter() - start)
-        self.operations[-1].append(meter.operations)
-        return result
-
-    def costs(self, num_explainers: int) -> tuple[Cost, Cost]:
-        """Of the explainers `[explainers]`, and of the metrics `[explainers, metrics]`."""
-        steady = slice(len(self.seconds) > 1, None)
-        seconds = np.array(self.seconds)[steady].sum(axis=0) / sum(self.num_examples[steady])
-        forward = sum(self.forward)
-        passes = np.array(self.operations).sum(axis=0) / (forward if forward else np.nan)
-        by_explainer = [each.reshape(num_explainers, -1) for each in (passes, seconds)]
-        return Cost(*(each[:, 0] for each in by_explainer)), Cost(
-            *(each[:, 1:] for each in by_explainer)
-        )
 
 
 class _Run(NamedTuple):
@@ -186,36 +160,41 @@ class _Run(NamedTuple):
                 f"{list(self.metrics)}."
             )
 
-    def of_batch(self, batch: Batch, target: TargetOf, masks: Any, spent: "_Spent") -> np.ndarray:
+    def of_batch(self, batch: Batch, target: TargetOf, masks: Any, spent: Spent) -> np.ndarray:
         """`[explainers, metrics, batch]`."""
-        question = ask(self.apply_fn, self.params, batch.x, None, logit, differentiable=False)
+        bounds = [bound_of(explain) for explain in self.explainers.values()]
+        score = bounds[0].score if len({each.score for each in bounds}) == 1 else logit
+        question = ask(self.apply_fn, self.params, batch.x, None, score, differentiable=False)
         given = target(batch) if callable(target) else target
         if given is not None:
+            _one_class(given)
             question = question._replace(target=jnp.broadcast_to(given, batch.mask.shape))
         question = with_predictions(question)
         with metered() as meter:
             scores_of(question)
-        spent.begin(meter.operations)
+        spent.begin(meter)
         mask = None if masks is None else np.asarray(masks)[np.asarray(batch.indices)]
         model = self.apply_fn, self.params, question.x
         found = []
-        for explain in map(_at_inputs, self.explainers.values()):
+        for given_explain, bound in zip(self.explainers.values(), bounds, strict=True):
+            explain = _like_inputs(given_explain, bound.channel_axis)
             values = spent.timed(explain, *model, question.target)
             known = {"key": self.key, "explain": explain, "mask": mask}
             row = []
-            for metric in self.metrics.values():
-                keywords = {name: known[name] for name in _unbound(metric)}
+            for name, metric in self.metrics.items():
+                keywords = _told(metric, bound, score)
+                keywords |= {each: known[each] for each in _unbound(metric)}
                 numbers = spent.timed(metric, *model, values, question.target, **keywords)
-                row.append(_numbers(metric, numbers))
+                row.append(_numbers(name, metric, numbers, question.num_examples))
             found.append(row)
         return np.array(found)
 
 
 def _by_name(what: str, given: Any) -> dict[str, Any]:
     """By their names, in order; or a named error."""
-    found = dict(given) if isinstance(given, Mapping) else {_name(each): each for each in given}
+    names = list(given) if isinstance(given, Mapping) else list(map(short_name, given))
+    found = dict(given) if isinstance(given, Mapping) else dict(zip(names, given, strict=True))
     if not found or len(found) < len(given):
-        names = list(map(_name, given))
         raise ValueError(
             f"`{what}` are {names}; expected at least one, and no two of one name. Give a dict of "
             "names to tell them apart."
@@ -223,8 +202,21 @@ def _by_name(what: str, given: Any) -> dict[str, Any]:
     return found
 
 
-def _name(function: Callable[..., Any]) -> str:
-    return getattr(function, "__name__", "") or name_of(function)
+def _one_class(given: Any) -> None:
+    if np.ndim(given) > 1:
+        raise ValueError(
+            f"`target` has the shape {np.shape(given)}; expected one class an example. Compare "
+            "for one of them at a time."
+        )
+
+
+def _told(metric: Metric, bound: Bound, score: Score) -> dict[str, Any]:
+    """What the metric takes from the explainer, where a partial does not bind it."""
+    told: dict[str, Any] = {} if is_of_class(score) else {"score": score}
+    if base_of(metric) is completeness_gap:
+        told = {name: getattr(bound, name) for name in ("score", "baseline", "feature_mask")}
+    parameters = inspect.signature(metric).parameters
+    return {n: own for n, own in told.items() if n in parameters and not _is_bound(metric, n)}
 
 
 def _unbound(metric: Metric) -> list[str]:
@@ -234,26 +226,36 @@ def _unbound(metric: Metric) -> list[str]:
     return [each.name for each in known if each.default is each.empty]
 
 
-def _base(metric: Metric) -> str:
-    """The name of the function that partials are made of."""
-    while hasattr(metric, "func"):
-        metric = metric.func
-    return getattr(metric, "__name__", "")
+def _direction(name: str, metric: Metric, lower_is_better: Collection[str]) -> Direction:
+    base = base_of(metric)
+    if base in _NEITHER:
+        return "neither"
+    return "low" if base in _LOW or name in lower_is_better else "high"
 
 
-def _numbers(metric: Metric, found: Any) -> np.ndarray:
+def _numbers(name: str, metric: Metric, found: Any, num: int) -> np.ndarray:
+    """`[batch]`, or a named error."""
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(found)]
+    if shapes != [(num,)]:
+        raise ValueError(
+            f"the metric {name!r} returned arrays of the shapes {shapes} for {num} examples; "
+            "expected a number for each. Take one target, and the area of a curve."
+        )
     numbers = np.asarray(found, np.float64)
-    return np.abs(numbers) if _base(metric) in _ZERO else numbers
+    return np.abs(numbers) if base_of(metric) is completeness_gap else numbers
 
 
-def _at_inputs(explain: Explainer) -> Explainer:
+def _is_bound(metric: Metric, name: str) -> bool:
+    """Whether a partial binds a keyword."""
+    return default_of(metric, name, None) is not default_of(base_of(metric), name, None)
+
+
+def _like_inputs(explain: Explainer, channel_axis: int) -> Explainer:
     """The explainer, with maps of a layer at the size of the inputs."""
 
     @functools.wraps(explain)
     def explain_inputs(*arguments: Any, **keywords: Any) -> Any:
-        values, x = explain(*arguments, **keywords), arguments[2]
-        is_map = hasattr(values, "shape") and hasattr(x, "shape") and values.ndim == x.ndim - 1
-        return upsample(values, x) if is_map and x.ndim > 2 else values
+        return at_inputs(explain(*arguments, **keywords), arguments[2], channel_axis)
 
     return explain_inputs
 
@@ -272,38 +274,3 @@ def _filled(batch: Batch, num_valid: int) -> Batch:
         return batch
     rows = np.arange(len(batch.mask)) % num_valid
     return jax.tree.map(lambda leaf: jnp.take(jnp.asarray(leaf), rows, axis=0), batch)
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Over the examples that have a number; NaN where none has."""
-    has = ~np.isnan(values)
-    total = np.where(has, values, 0).sum(axis=-1)
-    num = has.sum(axis=-1)
-    return np.where(num > 0, total / np.maximum(num, 1), np.nan)
-
-
-def _intervals(
-    values: np.ndarray, key: jax.Array, num_resamples: int, level: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Percentiles of the means over resampled examples, the same for all."""
-    num = values.shape[2]
-    drawn = [
-        _mean(values[..., np.asarray(jax.random.randint(own, (num,), 0, num, np.int32))])
-        for own in jax.random.split(key, num_resamples)
-    ]
-    ends = (1 - level) / 2, (1 + level) / 2
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a metric without any number
-        low, high = np.nanquantile(drawn, ends, axis=0)
-    return low, high
-
-
-def _ranks(means: np.ndarray, run: _Run, lower_is_better: Collection[str]) -> np.ndarray:
-    ranks = np.full(means.shape, np.nan)
-    for number, (name, metric) in enumerate(run.metrics.items()):
-        if _base(metric) not in _NEITHER:
-            is_low = name in lower_is_better or _base(metric) in _LOW | _ZERO
-            column = means[:, number] if is_low else -means[:, number]
-            rounded = [float(f"{mean:.5g}") for mean in column]
-            ranks[:, number] = scipy.stats.rankdata(rounded, nan_policy="omit")
-    return ranks

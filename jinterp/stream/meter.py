@@ -9,13 +9,15 @@ from jax.stages import Compiled
 
 
 class Meter:
-    """What was computed while it ran.
+    """Which programs ran in its block, and how often."""
 
-    Attributes:
-        operations: floating-point operations, as the compiler estimates them.
-    """
+    def __init__(self) -> None:
+        self.runs: list[tuple[Compiled, int]] = []
 
-    operations: float = 0.0
+    @property
+    def operations(self) -> float:
+        """Floating-point operations, as the compiler estimates them; a loop's body counts once."""
+        return sum((num * _operations(program) for program, num in self.runs), 0.0)
 
 
 _current: contextvars.ContextVar[Meter | None] = contextvars.ContextVar("meter", default=None)
@@ -36,7 +38,7 @@ def count(program: Compiled, num_calls: int) -> None:
     """Tell the meter, if there is one, that a program ran so often."""
     meter = _current.get()
     if meter is not None:
-        meter.operations += num_calls * _operations(program)
+        meter.runs.append((program, num_calls))
 
 
 def _operations(program: Compiled) -> float:

@@ -191,9 +191,94 @@ def test_what_has_no_number_is_counted_and_left_out() -> None:
             *(linear, WEIGHTS, (x, LABELS)),
             key=KEY,
         )
-    assert found.num_missing.tolist() == [[1]]
+    assert found.num_counted.tolist() == [[9]]
     np.testing.assert_allclose(found.means[0, 0], np.nanmean(found.values[0, 0]))
-    assert "(1 without)" in str(found)
+    assert "(of 9)" in str(found)
+
+
+def test_all_that_are_ranked_are_ranked_on_the_same_examples() -> None:
+    """One without a number for more than half of them does not take examples from the others."""
+
+    def with_gaps(missing: list[int]) -> Any:
+        def explain(apply_fn: Any, params: Any, x: jax.Array, target: Any = None) -> jax.Array:
+            return x.at[jnp.array(missing)].set(jnp.nan)
+
+        return explain
+
+    explainers = {"a": with_gaps([0]), "b": with_gaps([1, 2]), "c": with_gaps(list(range(6)))}
+    found = jinterp.compare(
+        explainers, [first], linear, WEIGHTS, jinterp.batches((X, LABELS), 10), key=KEY
+    )
+    assert found.num_counted[:, 0].tolist() == [7, 7, 4]
+    np.testing.assert_allclose(found.means[:2, 0], X[3:, 0].mean(), rtol=1e-6)
+    np.testing.assert_allclose(found.means[2, 0], X[6:, 0].mean(), rtol=1e-6)
+    np.testing.assert_array_equal(found.ranks[:, 0], [1.5, 1.5, np.nan])
+
+
+def first(apply_fn: Any, params: Any, x: Any, values: Any, target: Any = None) -> Any:
+    return values[:, 0]
+
+
+def test_the_gap_is_that_of_the_explainer() -> None:
+    """Its baselines, its score, its groups; what a partial of the metric binds stays."""
+    baselines = RNG.normal(size=(3, 6)).astype(np.float32)
+    mask = np.array([0, 0, 1, 1, 2, 2])
+    explainers = {
+        "baselines": functools.partial(jinterp.deep_lift_shap, baselines=baselines),
+        "groups": functools.partial(jinterp.exact_shapley, feature_mask=mask, baseline=0.5),
+        "score": functools.partial(jinterp.exact_shapley, score=jinterp.probability),
+    }
+    metrics = {
+        "gap": jinterp.completeness_gap,
+        "from 1": functools.partial(jinterp.completeness_gap, baseline=1.0),
+    }
+    found = jinterp.compare(explainers, metrics, linear, WEIGHTS, (X, LABELS), key=KEY)
+    np.testing.assert_allclose(found.means[:, 0], 0, atol=1e-5)
+    assert (found.means[:, 1] > 0.1).all()
+
+
+def test_a_score_that_is_none_of_a_class_is_asked_of_the_metrics_too() -> None:
+    def squared(outputs: jax.Array, target: Any = None) -> jax.Array:
+        return jnp.square(outputs).sum(1)
+
+    explain = functools.partial(jinterp.integrated_gradients, score=squared)
+    metrics = {"own": jinterp.deletion, "logit": functools.partial(jinterp.deletion, **LOGIT)}
+    found = jinterp.compare(
+        {"ig": explain}, metrics, linear, WEIGHTS, (X, LABELS), key=KEY, target=1
+    )
+    values = explain(linear, WEIGHTS, X)
+    for row, score in enumerate((squared, jinterp.logit)):
+        expected = jinterp.deletion(linear, WEIGHTS, X, values, 1, score=score)
+        np.testing.assert_allclose(found.values[0, row], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_regressions() -> None:
+    """A single output without classes."""
+    found = jinterp.compare(
+        [jinterp.integrated_gradients],
+        [functools.partial(jinterp.deletion, **LOGIT), jinterp.completeness_gap],
+        *(linear, WEIGHTS[:, :1], (X, X[:, 0])),
+        key=KEY,
+    )
+    np.testing.assert_allclose(found.means[0, 1], 0, atol=1e-5)
+
+
+def test_maps_of_channels_first() -> None:
+    x = RNG.normal(size=(3, 2, 8, 8)).astype(np.float32)
+
+    def coarse(
+        apply_fn: Any, params: Any, x: jax.Array, target: Any = None, *, channel_axis: int = 1
+    ) -> jax.Array:
+        return x[:, :, ::4, ::4].sum(1)
+
+    def pooled(weights: Any, x: jax.Array) -> jax.Array:
+        return x.mean((2, 3)) @ weights
+
+    metric = functools.partial(jinterp.complexity, channel_axis=1)
+    ds = x, np.zeros(3, int)
+    found = jinterp.compare([coarse], [metric], pooled, np.ones((2, 2), np.float32), ds, key=KEY)
+    maps = jinterp.upsample(coarse(None, None, x), x, channel_axis=1)
+    np.testing.assert_allclose(found.values[0, 0], metric(None, None, x, maps), rtol=1e-5)
 
 
 def test_the_table() -> None:
@@ -205,6 +290,10 @@ def test_the_table() -> None:
     assert "<td>terms</td>" in compared()._repr_html_()
 
 
+def several(batch: Any) -> np.ndarray:
+    return np.zeros((len(batch.mask), 2), int)
+
+
 @pytest.mark.parametrize(
     ("keywords", "said"),
     [
@@ -213,6 +302,11 @@ def test_the_table() -> None:
         ({"explainers": [jinterp.gradient, jinterp.gradient]}, "no two of one name"),
         ({"masks": np.ones((3, 6), bool)}, "`masks` has 3 masks for 10 examples"),
         ({"lower_is_better": ["deltion"]}, r"`lower_is_better` names \['deltion'\]"),
+        (
+            {"metrics": [jinterp.deletion_curve]},
+            r"the metric 'deletion_curve' returned arrays of the shapes \[\(7,\), \(10, 7\)\] for 10",
+        ),
+        ({"target": several}, r"`target` has the shape \(10, 2\); expected one class"),
         ({"num_resamples": 0}, "`num_resamples` is 0"),
         ({"level": 2.0}, r"`level` is 2\.0"),
         ({"ds": (X[:0], LABELS[:0])}, "`ds` is empty"),

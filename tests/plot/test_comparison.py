@@ -13,8 +13,10 @@ def compared(num_metrics: int = 3) -> Comparison:
     names, metrics = ("a", "b$_", "c"), ("up", "down", "neither")[:num_metrics]
     cost = Cost(np.ones(3), np.ones(3))
     each = Cost(np.ones(means.shape), np.ones(means.shape))
+    num_counted = np.ones(means.shape, int)
     return Comparison(
-        names, metrics, means[..., None], means, means - 0.5, means + 1, ranks, cost, each
+        *(names, metrics, means[..., None], means, means - 0.5, means + 1, num_counted, ranks),
+        *(cost, each),
     )
 
 
