@@ -3,8 +3,9 @@
 python -m benchmarks.evidence tables [--images 64] writes the tables of docs/evidence.md;
 python -m benchmarks.evidence cost [--images 256] compares 6 explainers by 8 metrics, and the time
 with that of the bare passes it needs; python -m benchmarks.evidence quantus [--images 64] does what
-Quantus does, beside it. All need the pretrained networks and CIFAR-10 (`JINTERP_SHARED`), the last
-one torch and Quantus.
+Quantus does, beside it; python -m benchmarks.evidence agree [--images 16] compares what the metrics
+of both find. All need the pretrained networks and CIFAR-10 (`JINTERP_SHARED`), the last two torch
+and Quantus.
 """
 
 import argparse
@@ -257,6 +258,21 @@ def quantus(num_images: int) -> None:
     print(f"Quantus with its default of one feature a step: {taken:.2f} s an image")
 
 
+def agree(num_images: int) -> None:
+    """What the metrics of Quantus find of the same values, and by what arguments."""
+    from benchmarks.agreement import rows
+
+    warnings.filterwarnings("ignore")
+    found = rows(*images("resnet20", num_images))
+    print("| jinterp | Quantus | difference | |\n|---|---|---|---|")
+    for row in found:
+        difference = "–" if row.difference is None else f"{row.difference:.0e}"
+        print(f"| {row.metric} | {row.other} | {difference} | {row.remark} |")
+    for row in found:
+        if row.limit is not None and not (row.difference or 0) < row.limit:
+            raise AssertionError(f"{row.metric} and {row.other} differ by {row.difference}")
+
+
 def images(name: str, num: int) -> tuple[jinterp.Model, jax.Array, jax.Array]:
     make, data = NETWORKS[name]
     network = make()
@@ -265,12 +281,12 @@ def images(name: str, num: int) -> tuple[jinterp.Model, jax.Array, jax.Array]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["tables", "cost", "quantus"])
+    parser.add_argument("what", choices=["tables", "cost", "quantus", "agree"])
     parser.add_argument("--images", type=int)
     arguments = parser.parse_args()
     print(machine("jinterp", "jax", "flax"))
-    usual = {"tables": 64, "cost": 256, "quantus": 64}
-    run = {"tables": tables, "cost": cost, "quantus": quantus}[arguments.what]
+    usual = {"tables": 64, "cost": 256, "quantus": 64, "agree": 16}
+    run = {"tables": tables, "cost": cost, "quantus": quantus, "agree": agree}[arguments.what]
     run(arguments.images or usual[arguments.what])
 
 
