@@ -71,6 +71,12 @@ class Given(NamedTuple):
         """The first arguments of a metric of jinterp."""
         return *self.model, self.x, self.values, self.targets
 
+    @property
+    def first_half(self) -> "Given":
+        """The same of half of the images."""
+        num = len(self.x) // 2
+        return Given(*self[:2], *(each[:num] for each in self[2:]))
+
     def ask(self, metric: Any, values: Any = None, **more: Any) -> Any:
         """The answer of a metric of Quantus, for these values or for others."""
         given = {
@@ -80,6 +86,7 @@ class Given(NamedTuple):
             "channel_first": True,
             "softmax": False,
             "device": "cpu",
+            "batch_size": len(self.x),
         }
         found = metric(model=self.other, **(given | more))
         return found if isinstance(found, dict) else np.asarray(found)
@@ -200,6 +207,7 @@ def infidelity(given: Given) -> list[Row]:
     one_after_another = jnp.asarray(np.tri(num, dtype=bool))
     with mock.patch.object(jax.random, "bernoulli", return_value=one_after_another):
         in_turn = ours()
+    assert apart(in_turn, nested) < 1e-4
     return [
         Row(
             "infidelity",
@@ -235,14 +243,14 @@ def sensitivity_n(given: Given) -> list[Row]:
         features_in_step=64, n_max_percentage=0.8, perturb_baseline=0.0, **RAW
     )
     found = float(given.ask(metric)[0])
+    half = given.first_half
+    assert given.ask(metric, batch_size=len(half.x)) == half.ask(metric)
     scores = jinterp.deletion_curve(
         *given.question, feature_mask=mask, score=jinterp.logit, num_steps=48
     ).scores
     lost = np.asarray(scores[:, :1] - scores[:, 1:])
-    ordered = -np.sort(
-        -np.asarray(given.values).reshape(len(given.x), 48, 64).reshape(len(lost), -1)
-    )
-    said = ordered.reshape(len(lost), 48, 64).sum(axis=2)
+    largest_first = -np.sort(-np.asarray(given.values).reshape(len(lost), -1), axis=1)
+    said = largest_first.reshape(len(lost), 48, 64).sum(axis=2)
     over_images = [np.corrcoef(*each)[0, 1] for each in zip(lost.T, said.T, strict=True)]
     same = abs(np.mean(over_images[: int(0.8 * 1024 / 64)]) - found)
     terms = additive(given.x[:, :8, :8])
@@ -250,6 +258,7 @@ def sensitivity_n(given: Given) -> list[Row]:
     ours_of_terms = jinterp.sensitivity_n(
         *terms.question, key=KEY, feature_mask=elements(terms.x), size=0.1
     )
+    assert same < 1e-4
     assert np.abs(ours_of_terms - 1).max() < 1e-4
     return [
         Row(
@@ -265,7 +274,8 @@ def sensitivity_n(given: Given) -> list[Row]:
             "the correlation over the images of a batch, for each step of pixel flipping, of the "
             "step's values and all that the score has lost by then; the mean over steps. That is "
             f"{found:.3f} here, from jinterp's curves too ({same:.0e}); of the terms of an "
-            f"additive score, for which the paper has 1, it is {of_terms:.2f}",
+            f"additive score, for which the paper has 1, it is {of_terms:.2f}. Of several batches "
+            "only the first counts",
             limit=None,
         ),
     ]
@@ -453,8 +463,11 @@ def road(given: Given) -> list[Row]:
 
     percentages = [300 * each for each in fractions]
     metric = functools.partial(metrics.ROAD, percentages=percentages, perturb_func=painted, **RAW)
-    by_fraction = [np.mean(list(given.ask(metric(), each).values())) for each in (-maps, maps)]
-    theirs = (by_fraction[0] - by_fraction[1]) / 2
+    lerf, morf = (np.mean(list(given.ask(metric(), each).values())) for each in (-maps, maps))
+    theirs = (lerf - morf) / 2
+    half = given.first_half
+    in_two = given.ask(metric(), maps, batch_size=len(half.x))
+    assert in_two == half.ask(metric(), maps[: len(half.x)])
     try:
         given.ask(metrics.ROAD(noise=0.0, **RAW), maps)
         of_maps = "runs"
@@ -478,7 +491,8 @@ def road(given: Given) -> list[Row]:
             "ROAD of the values and of their negatives",
             abs(float(ours.mean()) - float(theirs)),
             f"score=accuracy, noise=0, (LeRF − MoRF) / 2, {theirs:.3f}; of maps of colour images "
-            f"ROAD() {of_maps}: it ranks each pixel once a channel",
+            f"ROAD() {of_maps}: it ranks each pixel once a channel. Of several batches only the "
+            "first counts",
         ),
     ]
 
