@@ -56,8 +56,8 @@ def deep_lift_shap(
     check_rule(rule)
     question = with_predictions(ask(apply_fn, params, x, target, score))
     drawn = matching(baselines, question.x)
-    values = as_inputs(from_shared(question, rule, drawn), question.x)
     num_baselines = len(jax.tree.leaves(drawn)[0])
-    values = jax.tree.map(lambda leaf: leaf / num_baselines, values)
+    total = from_shared(question, rule, drawn)
+    values = as_inputs(jax.tree.map(lambda leaf: leaf / num_baselines, total), question.x)
     report_blank(values, "deep_lift_shap", "the score is that of every baseline.")
     return values

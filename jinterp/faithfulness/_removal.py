@@ -130,12 +130,17 @@ def curve(removed: Removal, num_steps: int, *, inserted: bool, ascending: bool) 
     return RemovalCurve(fractions, removed.scores(order, fractions, inserted=inserted))
 
 
+def num_taken(fractions: Array, num: Array) -> Array:
+    """How many of some features a fraction is, the nearest even one at a half."""
+    return jnp.round(fractions * num.astype(fractions.dtype)).astype(jnp.int32)
+
+
 def _at(static: Any, params: Params, rows: Any, point: Any) -> Array:
     """The score with a fraction of the features taken away, or with no others."""
     apply_fn, score, fill, channel_axis, inserted = static
     x, target, (baseline, (ranks, num)) = rows
     fraction, noise = point
-    count = jnp.round(fraction * num.astype(fraction.dtype)).astype(jnp.int32)
+    count = num_taken(fraction, num)
 
     def kept_of(own: Array) -> Array:
         is_first = own < count.reshape(-1, *[1] * (own.ndim - 1))

@@ -62,8 +62,8 @@ def completeness_gap(
     """
     question = with_predictions(ask(apply_fn, params, x, target, score, differentiable=False))
     baselines = baselines_of(baseline, question.x)
-    ends = [scores_of(question._replace(x=each)) for each in baselines]
-    change = scores_of(question) - sum(ends[1:], ends[0]) / len(ends)
+    ends = [at_least_float32(scores_of(question._replace(x=each))) for each in baselines]
+    change = at_least_float32(scores_of(question)) - sum(ends[1:], ends[0]) / len(ends)
     found = jax.tree.map(jnp.shape, values)
     if not all(leaf.shape[: change.ndim] == change.shape for leaf in jax.tree.leaves(values)):
         raise ValueError(
@@ -73,7 +73,6 @@ def completeness_gap(
     values = jax.tree.map(lambda leaf: at_least_float32(jnp.asarray(leaf)), values)
     if feature_mask is not None:
         values = group_values(values, feature_mask, _of_one_target(values, change.ndim))
-    change = at_least_float32(change)
     leaves = jax.tree.leaves(values)
     return sum(leaf.reshape(*change.shape, -1).sum(axis=-1) for leaf in leaves) - change
 

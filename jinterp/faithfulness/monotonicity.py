@@ -1,11 +1,12 @@
 """Monotonicity: whether the score rises while features come, smallest value first."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
 from jinterp.attribution._groups import FeatureMask
-from jinterp.faithfulness._removal import Fill, curve, removal
+from jinterp.faithfulness._removal import Fill, curve, num_taken, removal
 from jinterp.model import probability
 
 
@@ -25,6 +26,8 @@ def monotonicity(
     """The share of steps at which the score does not fall while features come, smallest first.
 
     It suits values that are above 0 alone: what lowers the score has to lower it when it comes.
+    A fall within the rounding of the scores is none. Steps at which nothing comes, of examples
+    with fewer features than others, do not count.
 
     Args:
         apply_fn: `apply_fn(params, x) -> logits`.
@@ -52,7 +55,7 @@ def monotonicity(
     >>> print(monotonicity(apply_fn, jnp.ones((3, 1)), x, values, 0, score=jinterp.logit))
     [0.6666667]
 
-    Source: Arya et al. 2019, whose answer is whether this is 1.
+    Source: Arya et al. 2019, whose answer is whether this is 1, without the first step.
     """
     removed = removal(
         "monotonicity",
@@ -62,7 +65,17 @@ def monotonicity(
         feature_mask=feature_mask,
         channel_axis=channel_axis,
     )
-    scores = curve(removed, num_steps, inserted=True, ascending=True).scores
+    found = curve(removed, num_steps, inserted=True, ascending=True)
+    fractions = jnp.asarray(found.fractions, jnp.float32)[None]
+    num = removed.features.present.sum(axis=1, dtype=jnp.int32, keepdims=True)
+    return _share(found.scores, jnp.diff(num_taken(fractions, num), axis=1) > 0)
+
+
+@jax.jit
+def _share(scores: Array, is_step: Array) -> Array:
+    """Of the steps `[batch, steps]` those at which scores `[batch, steps + 1]` do not fall."""
     rises = jnp.diff(scores, axis=1)
-    share = (rises >= 0).astype(scores.dtype).mean(axis=1)
+    rounding = 8 * jnp.finfo(scores.dtype).eps * jnp.abs(scores).max(axis=1, keepdims=True)
+    risen = is_step & (rises >= -rounding)
+    share = risen.sum(axis=1, dtype=scores.dtype) / is_step.sum(axis=1, dtype=scores.dtype)
     return jnp.where(jnp.isfinite(rises).all(axis=1), share, jnp.nan)

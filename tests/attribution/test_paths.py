@@ -76,6 +76,14 @@ def test_the_gap_of_several_baselines(x64: None) -> None:
 # Exact cases.
 
 
+def test_the_gap_of_half_precision_is_taken_in_full() -> None:
+    """256 − 0.5 has nine digits, of which bfloat16 keeps eight."""
+    x = jnp.array([[256.0]], jnp.bfloat16)
+    asked = linear, jnp.ones((1, 1), jnp.bfloat16), x
+    gap = jinterp.completeness_gap(*asked, np.array([[255.5]], np.float32), 0, baseline=0.5)
+    assert gap.tolist() == [0.0]
+
+
 def test_midpoints_are_exact_for_squares_and_gauss_legendre_for_polynomials(x64: None) -> None:
     x = random(5, 3)
     found = jinterp.integrated_gradients(quartic, None, x, 0, rule="gauss_legendre", num_steps=2)

@@ -304,7 +304,7 @@ def several(batch: Any) -> np.ndarray:
         ({"lower_is_better": ["deltion"]}, r"`lower_is_better` names \['deltion'\]"),
         (
             {"metrics": [jinterp.deletion_curve]},
-            r"the metric 'deletion_curve' returned arrays of the shapes \[\(7,\), \(10, 7\)\] for 10",
+            r"the metric 'deletion_curve' returned arrays of the shapes \[\(7,\), \(10, 7\)\]",
         ),
         ({"target": several}, r"`target` has the shape \(10, 2\); expected one class"),
         ({"num_resamples": 0}, "`num_resamples` is 0"),

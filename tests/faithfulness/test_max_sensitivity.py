@@ -55,6 +55,17 @@ def test_what_never_changes_has_none_and_what_was_nothing_all() -> None:
     np.testing.assert_array_equal(asked(nothing, 0, explain=zeros), 0)
 
 
+def test_small_values_do_not_underflow() -> None:
+    """Slopes of 1e-25, whose squares no float32 holds, move as far as slopes of 1."""
+    asked = {"explain": jinterp.gradient, "key": KEY}
+    found = [
+        jinterp.max_sensitivity(squares, own, X, jinterp.gradient(squares, own, X, 1), 1, **asked)
+        for own in (WEIGHTS, np.float32(1e-25) * WEIGHTS)
+    ]
+    assert (found[0] > 0).all()
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-4)
+
+
 def zeros(apply_fn: Any, params: Any, x: jax.Array, target: Any = None) -> jax.Array:
     return jnp.zeros_like(x)
 

@@ -93,6 +93,28 @@ def test_pixel_flipping_and_monotonicity_place_by_place() -> None:
     np.testing.assert_allclose(found, (np.diff(rises, axis=1) >= 0).mean(1))
 
 
+def test_steps_at_which_nothing_comes_do_not_count() -> None:
+    """The second example has two of the four groups, one of which lowers the score."""
+    mask = np.array([[0, 1, 2, 3], [0, 0, 3, 3]])
+    x = np.array([[1.0, -1, 1, -1], [1, 1, -1, -1]])
+    values = np.array([[1.0, 2, 3, 4], [1, 1, 2, 2]])
+    asked = linear, np.ones((4, 1)), x, values, 0
+    found = jinterp.monotonicity(*asked, score=jinterp.logit, feature_mask=mask)
+    np.testing.assert_allclose(found, [0.5, 0.5])
+
+
+@pytest.mark.parametrize(("fall", "expected"), [(6e-8, 1.0), (1e-5, 0.0)])
+def test_a_fall_within_rounding_is_none(fall: float, expected: float) -> None:
+    """At each step the score falls, by the last digit of 1 in float32 or by more."""
+
+    def falling(fall: Any, x: jax.Array) -> jax.Array:
+        return 1 - fall * x.sum(axis=1, keepdims=True)
+
+    x = np.ones((1, 6), np.float32)
+    found = jinterp.monotonicity(falling, np.float32(fall), x, x, 0, score=jinterp.logit)
+    assert found.tolist() == [expected]
+
+
 @settings(max_examples=25)
 @given(st.integers(1, 12), st.integers(0, 2**31))
 def test_an_additive_score(num: int, seed: int) -> None:
