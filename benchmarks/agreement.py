@@ -184,13 +184,12 @@ def infidelity(given: Given) -> list[Row]:
     batch, height, width, channels = given.x.shape
     num = (height // SQUARE) * (width // SQUARE)
     ids = jinterp.patches(given.x, SQUARE)
-    split = (batch, height // SQUARE, SQUARE, width // SQUARE, SQUARE, channels)
-    sums = np.asarray(given.values).reshape(split).sum((2, 4, 5))
     ours = functools.partial(
         jinterp.infidelity,
-        *given._replace(values=jnp.asarray(sums.repeat(SQUARE, 1).repeat(SQUARE, 2))).question,
+        *given.question,
         key=KEY,
         feature_mask=ids,
+        values_of="elements",
         num_samples=num,
     )
     taken = np.array(jax.random.bernoulli(KEY, jnp.float32(0.5), (num, num)))

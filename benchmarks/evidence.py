@@ -31,8 +31,14 @@ PAGE = Path(__file__).parents[1] / "docs" / "evidence.md"
 
 
 def at_random(apply_fn: Any, params: Any, x: jax.Array, target: Any = None) -> jax.Array:
-    """Values that know nothing."""
-    return jax.random.normal(KEY, x.shape)
+    """Values that know nothing, others for each example."""
+    noise = jax.random.key(1)  # not that of the metrics
+
+    def one(row: jax.Array) -> jax.Array:
+        own = jax.random.fold_in(noise, jax.lax.bitcast_convert_type(row.sum(), jnp.uint32))
+        return jax.random.normal(own, row.shape)
+
+    return jax.vmap(one)(x)
 
 
 def absolute(apply_fn: Any, params: Any, x: jax.Array, target: Any = None) -> jax.Array:
@@ -233,7 +239,12 @@ def quantus(num_images: int) -> None:
     squares = Infidelity(perturb_patch_sizes=[4], n_perturb_samples=1, **keep)
     mask = jinterp.patches(x, 4)
     infidelity = functools.partial(
-        jinterp.infidelity, key=KEY, num_samples=64, remove=0.5, feature_mask=mask
+        jinterp.infidelity,
+        key=KEY,
+        num_samples=64,
+        remove=0.5,
+        feature_mask=mask,
+        values_of="elements",
     )
     programs = {
         "Quantus, PixelFlipping, 48 steps": lambda: flipping(**given),

@@ -37,6 +37,8 @@ def lrp(
       normalisation) only weighs the other and gets nothing; two that look alike get a half each.
 
     What biases take is lost on the way, and what ε takes: Σ R is the score less these shares.
+    Where terms nearly cancel, what they add up to is shared out in large parts of both signs: a
+    larger ε, or another rule such as z⁺, keeps them small.
 
     Args:
         apply_fn: `apply_fn(params, x) -> logits`.

@@ -55,18 +55,21 @@ class Comparison(NamedTuple):
     measuring: Cost
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
-        """A header and a row for each explainer: mean ± half of the interval, with how many
-        examples count where not all do, the mean rank, passes and milliseconds.
+        """A header and a row for each explainer: mean ± half of the interval, the mean rank, passes
+        and milliseconds; with how many examples count where not all do, of a metric in the header.
         """
-        header = ["", *self.metrics, "mean rank", "passes", "ms"]
+        num = self.values.shape[2]
+        columns = [_in_common(column, num) for column in self.num_counted.T]
+        names = [f"{name}{said}" for name, said in zip(self.metrics, columns, strict=True)]
+        header = ["", *names, "mean rank", "passes", "ms"]
         ranked = ~np.isnan(self.ranks).all(axis=0)
         rows = []
         for number, name in enumerate(self.explainers):
             triples = zip(self.means[number], self.low[number], self.high[number], strict=True)
             cells = [_with_interval(*each) for each in triples]
             cells = [
-                f"{cell} (of {num})" if 0 < num < self.values.shape[2] else cell
-                for cell, num in zip(cells, self.num_counted[number].tolist(), strict=True)
+                f"{cell} (of {own})" if 0 < own < num and not said else cell
+                for cell, own, said in zip(cells, self.num_counted[number], columns, strict=True)
             ]
             rank = self.ranks[number][ranked].mean() if ranked.any() else np.nan
             cost = self.explaining
@@ -85,6 +88,12 @@ class Comparison(NamedTuple):
         """The same table for a page."""
         header, rows = self.rows()
         return "\n".join(map(_line, [header, ["---", *["---:"] * (len(header) - 1)], *rows]))
+
+
+def _in_common(counted: np.ndarray, num: int) -> str:
+    """How many examples count for all explainers, where these are fewer than there are."""
+    found = set(counted.tolist())
+    return f" (of {found.pop()})" if len(found) == 1 and found != {num} else ""
 
 
 def _line(cells: Sequence[str]) -> str:

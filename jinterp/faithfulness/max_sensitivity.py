@@ -7,10 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jinterp import _check
-from jinterp._question import ask, default_of, with_predictions
 from jinterp._types import ApplyFn, Explainer, Inputs, Params, Target
 from jinterp.faithfulness._change import relative_change
-from jinterp.model import logit
+from jinterp.faithfulness._explained import explained
 
 
 def max_sensitivity(
@@ -46,7 +45,8 @@ def max_sensitivity(
         `[batch]`, from 0; infinite where values of 0 change.
 
     Raises:
-        TypeError: `key` is missing or no key, or `x` is not floating point.
+        TypeError: `key` is missing or no key, `x` is not floating point, or `explain` needs another
+            keyword.
         ValueError: `values` are not shaped as those that `explain` gives, or `radius` is negative.
 
     >>> import jax, jax.numpy as jnp, jinterp
@@ -62,12 +62,13 @@ def max_sensitivity(
     _check.is_key(key)
     _check.at_least_one("num_samples", num_samples, 10)
     _check.within("radius", radius, 0, float("inf"))
-    score = default_of(explain, "score", logit)
-    question = with_predictions(ask(apply_fn, params, x, target, score))
+    asked = explained(explain, apply_fn, params, x, target)
+    x, target = asked.question.x, asked.question.target
+    _check.is_differentiable(x)
     values = jax.tree.map(jnp.asarray, values)
     largest = None
     for own in jax.random.split(key, num_samples):
-        near = explain(apply_fn, params, _near(question.x, own, radius), question.target)
+        near = asked(apply_fn, params, _near(x, own, radius), target)
         _same_shapes(near, values)
         change = relative_change(near, values)
         largest = change if largest is None else jnp.maximum(largest, change)

@@ -193,7 +193,9 @@ def test_what_has_no_number_is_counted_and_left_out() -> None:
         )
     assert found.num_counted.tolist() == [[9]]
     np.testing.assert_allclose(found.means[0, 0], np.nanmean(found.values[0, 0]))
-    assert "(of 9)" in str(found)
+    header, row = str(found).splitlines()
+    assert "complexity (of 9)" in header
+    assert "of 9" not in row
 
 
 def test_all_that_are_ranked_are_ranked_on_the_same_examples() -> None:
@@ -213,6 +215,10 @@ def test_all_that_are_ranked_are_ranked_on_the_same_examples() -> None:
     np.testing.assert_allclose(found.means[:2, 0], X[3:, 0].mean(), rtol=1e-6)
     np.testing.assert_allclose(found.means[2, 0], X[6:, 0].mean(), rtol=1e-6)
     np.testing.assert_array_equal(found.ranks[:, 0], [1.5, 1.5, np.nan])
+    header, *rows = str(found).splitlines()
+    assert "of" not in header
+    assert ["(of 7)" in row for row in rows] == [True, True, False]
+    assert "(of 4)" in rows[2]
 
 
 def first(apply_fn: Any, params: Any, x: Any, values: Any, target: Any = None) -> Any:
