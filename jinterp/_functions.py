@@ -1,6 +1,7 @@
 """What is asked of the functions that users pass: whether they are kept, and their names."""
 
 import functools
+import inspect
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -64,6 +65,15 @@ def base_of(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def is_bound(function: Callable[..., Any], name: str) -> bool:
+    """Whether a partial binds a keyword."""
+    while isinstance(function, functools.partial):
+        if name in function.keywords:
+            return True
+        function = function.func
+    return False
+
+
 def short_name(function: Callable[..., Any]) -> str:
     """A function's name alone, a partial's too."""
     inner = base_of(function)
@@ -76,3 +86,25 @@ def name_of(function: Callable[..., Any]) -> str:
     code = getattr(function, "__code__", None)
     name = getattr(function, "__qualname__", type(function).__name__)
     return f"{name}, line {code.co_firstlineno} of {code.co_filename}" if code else name
+
+
+def needs_nothing_more(explain: Any) -> None:
+    """A named error where an explainer has a keyword that nothing is bound to."""
+    if not callable(explain):
+        raise TypeError(
+            f"`explain` is a {type(explain).__name__}; expected a function explain(apply_fn, "
+            "params, x, target), such as jinterp.gradient."
+        )
+    parameters = inspect.signature(explain).parameters.values()
+    missing = [
+        each.name
+        for each in parameters
+        if each.kind is each.KEYWORD_ONLY and each.default is each.empty
+    ]
+    if missing:
+        given = ", ".join(f"{name}=..." for name in missing)
+        raise TypeError(
+            f"`explain` ({name_of(explain)}) needs {', '.join(f'`{name}`' for name in missing)}; "
+            f"expected an explainer of (apply_fn, params, x, target). Use "
+            f"functools.partial(explain, {given})."
+        )

@@ -30,11 +30,6 @@ _OF_CLASSES = {
 }
 
 
-def is_of_class(score: Score) -> bool:
-    """Whether the score is jinterp's own of one class among several."""
-    return score in _OF_CLASSES
-
-
 class Question(NamedTuple):
     """What is to be explained.
 
@@ -91,7 +86,7 @@ def ask(
         logits = _check.outputs_of(apply_fn, params, x)
     if target is not None:
         given, target = target, _target(target, num_examples)
-        if is_of_class(score):
+        if score in _OF_CLASSES:
             _check.target_in_range(given, logits.shape[-1])
     one = target if target is None or target.ndim == 1 else target[:, 0]
     _check.scores_of(score, logits, one, num_examples)

@@ -202,7 +202,10 @@ def test_every_heat_map_has_its_evidence(of_weights, tmp_path) -> None:
     found = jinterp.evidence(
         *(*of_weights.model, x, values, top.targets), explain=explain, key=jax.random.key(0)
     )
-    cells = [f"{number:.3f}" for number in np.stack(found[1:], axis=1)[0][[0, 2, 1, 3]]]
+    means = [each.mean(axis=0) for each in found[3:]]
+    both = (found.deletions, means[0]), (found.insertions, means[1])
+    numbers = [float(each[0]) for pair in both for each in pair]
+    cells = [f"{number:.3f}" for number in numbers]
     row = f'<td>for the actual class</td><td class="n">{float(found.gaps[0]):.3g}</td>'
     assert row + "".join(f'<td class="n">{cell}</td>' for cell in cells) in page
     assert page.count("<td>for the prediction</td>") == len(x)
@@ -232,13 +235,59 @@ def test_what_one_cannot_answer_the_other_can(of_weights, tmp_path) -> None:
     assert "Randomisation check passed: with head at random" in page
 
 
+def test_an_operation_without_a_rule_leaves_the_report(of_weights, tmp_path) -> None:
+    def sorted_first(params, x):
+        return weighted(params, jnp.sort(x, axis=1))
+
+    ds, params = of_weights.dataset, of_weights.model.params
+    found = jinterp.ClassificationInterpretation.from_model(sorted_first, params, ds)
+    page = found.write_report(tmp_path, explain=jinterp.lrp).read_text()
+    assert "No heat maps: lrp has no rule for the operation" in page
+    page = found.write_report(tmp_path, explain=jinterp.rise).read_text()
+    assert "No heat maps: `explain` (rise" in page
+    assert "needs `key`" in page
+
+
+def test_maps_that_do_not_tell_the_classes_apart_are_told(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    images = np.abs(rng.normal(size=(12, 4, 6, 1))).astype(np.float32)
+    params = rng.normal(size=(24, 20)).astype(np.float32), rng.normal(size=(20, 2))
+    ds = images, rng.integers(0, 2, 12)
+    found = jinterp.ClassificationInterpretation.from_model(two_layers, params, ds)
+
+    def of_body(apply_fn, params, x, target=None):
+        return (x.reshape(len(x), -1) * params[0].sum(1)[None]).reshape(x.shape)
+
+    page = found.write_report(tmp_path / "body", explain=of_body).read_text()
+    assert "<strong>The maps stay alike with head at random</strong>" in page
+    assert "of 18 maps do no better than random values" in page
+
+
+def test_sizes_that_stay_are_told(of_weights, tmp_path) -> None:
+    """Of one layer input × gradient keeps the sizes of the input."""
+
+    def signed(apply_fn, params, x, target=None):
+        values = jinterp.gradient(apply_fn, params, x, target)
+        return jnp.sign(values) * jnp.abs(x)
+
+    page = of_weights.write_report(tmp_path, explain=signed).read_text()
+    assert "The sizes of the values stay alike for 9 of 9" in page
+
+
+def two_layers(params, x):
+    with jax.named_scope("body"):
+        hidden = jax.nn.relu(x.reshape(len(x), -1) @ params[0])
+    with jax.named_scope("head"):
+        return hidden @ params[1].astype(hidden.dtype)
+
+
 def test_values_that_are_no_number_are_not_judged(of_weights, tmp_path) -> None:
     def undefined(apply_fn, params, x, target=None):
         return jinterp.gradient(apply_fn, params, x, target) * jnp.nan
 
     page = of_weights.write_report(tmp_path, explain=undefined).read_text()
     assert "<td>no number</td>" in page
-    assert "no better than random" not in page.replace("does no better than random values", "")
+    assert "<td>no better than random</td>" not in page
 
 
 def test_maps_that_go_blank_are_no_pass(of_weights, tmp_path) -> None:

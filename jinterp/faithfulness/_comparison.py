@@ -14,13 +14,15 @@ class Cost(NamedTuple):
 
     Attributes:
         passes: floating-point operations over those of a forward pass, as the compiler estimates
-            both; NaN where it does not.
+            both; NaN where it does not, and of functions that call none of jinterp's.
         seconds: of the batches after the first, in which programs are compiled; of the first where
             it is the only one.
+        is_steady: whether it is not.
     """
 
     passes: Float[np.ndarray, "*of"]
     seconds: Float[np.ndarray, "*of"]
+    is_steady: bool
 
 
 class Comparison(NamedTuple):
@@ -29,13 +31,13 @@ class Comparison(NamedTuple):
     Attributes:
         explainers: their names.
         metrics: their names.
-        values: `[explainers, metrics, examples]` float64, NaN where a metric has no number;
-            absolute ones of `completeness_gap`.
+        values: `[explainers, metrics, examples]` float64, NaN or infinite where a metric has no
+            number; absolute ones of `completeness_gap`.
         means: `[explainers, metrics]`, over the examples that count.
         low: `[explainers, metrics]`, where the interval of the mean begins.
         high: where it ends.
         num_counted: `[explainers, metrics]`, how many examples count: those with a number from all
-            explainers, or of an explainer without for half of them, its own.
+            explainers, or of an explainer without for half of them or more, its own.
         ranks: `[explainers, metrics]`, 1 for the best mean, those equal in five digits their mean
             rank; NaN for metrics of which neither end is better, and for explainers without a
             number for half of the examples.
@@ -54,6 +56,12 @@ class Comparison(NamedTuple):
     explaining: Cost
     measuring: Cost
 
+    @property
+    def mean_ranks(self) -> np.ndarray:
+        """`[explainers]`, over the metrics that rank any; NaN where one has no rank in these."""
+        ranked = ~np.isnan(self.ranks).all(axis=0)
+        return self.ranks[:, ranked].mean(axis=1) if ranked.any() else self.ranks[:, 0]
+
     def rows(self) -> tuple[list[str], list[list[str]]]:
         """A header and a row for each explainer: mean ± half of the interval, the mean rank, passes
         and milliseconds; with how many examples count where not all do, of a metric in the header.
@@ -61,8 +69,8 @@ class Comparison(NamedTuple):
         num = self.values.shape[2]
         columns = [_in_common(column, num) for column in self.num_counted.T]
         names = [f"{name}{said}" for name, said in zip(self.metrics, columns, strict=True)]
-        header = ["", *names, "mean rank", "passes", "ms"]
-        ranked = ~np.isnan(self.ranks).all(axis=0)
+        header = ["", *names, "mean rank", "passes"]
+        header.append("ms" if self.explaining.is_steady else "ms, compiling")
         rows = []
         for number, name in enumerate(self.explainers):
             triples = zip(self.means[number], self.low[number], self.high[number], strict=True)
@@ -71,7 +79,7 @@ class Comparison(NamedTuple):
                 f"{cell} (of {own})" if 0 < own < num and not said else cell
                 for cell, own, said in zip(cells, self.num_counted[number], columns, strict=True)
             ]
-            rank = self.ranks[number][ranked].mean() if ranked.any() else np.nan
+            rank = self.mean_ranks[number]
             cost = self.explaining
             passes, seconds = cost.passes[number], cost.seconds[number]
             rows.append([name, *cells, _short(rank), _short(passes), _short(1000 * seconds)])

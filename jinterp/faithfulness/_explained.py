@@ -1,12 +1,11 @@
 """An explainer called on one model after another, for the same classes."""
 
-import inspect
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jinterp._functions import name_of
+from jinterp._functions import name_of, needs_nothing_more
 from jinterp._question import Question, ask, default_of, with_predictions
 from jinterp._types import ApplyFn, Explainer, Inputs, Params, Target
 from jinterp.model import logit
@@ -59,31 +58,10 @@ def explained(
     explain: Explainer, apply_fn: ApplyFn, params: Params, x: Inputs, target: Target
 ) -> Explained:
     """What is explained, checked."""
-    _needs_nothing_more(explain)
+    needs_nothing_more(explain)
     score = default_of(explain, "score", logit)
     question = with_predictions(ask(apply_fn, params, x, target, score, differentiable=False))
     return Explained(explain, question)
-
-
-def _needs_nothing_more(explain: Any) -> None:
-    if not callable(explain):
-        raise TypeError(
-            f"`explain` is a {type(explain).__name__}; expected a function explain(apply_fn, "
-            "params, x, target), such as jinterp.gradient."
-        )
-    parameters = inspect.signature(explain).parameters.values()
-    missing = [
-        each.name
-        for each in parameters
-        if each.kind is each.KEYWORD_ONLY and each.default is each.empty
-    ]
-    if missing:
-        given = ", ".join(f"{name}=..." for name in missing)
-        raise TypeError(
-            f"`explain` ({name_of(explain)}) needs {', '.join(f'`{name}`' for name in missing)}; "
-            f"expected an explainer of (apply_fn, params, x, target). Use "
-            f"functools.partial(explain, {given})."
-        )
 
 
 def _listed(values: Any) -> str:

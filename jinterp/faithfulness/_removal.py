@@ -12,7 +12,7 @@ from jinterp import _check, _functions
 from jinterp._question import Question, answer, ask, with_predictions
 from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
 from jinterp.attribution._groups import FeatureMask
-from jinterp.attribution._paths import baselines_of, mean_of
+from jinterp.attribution._paths import given_baselines, mean_of, one_baseline
 from jinterp.faithfulness._features import (
     Features,
     Order,
@@ -21,7 +21,7 @@ from jinterp.faithfulness._features import (
     finite_only,
     ordered,
 )
-from jinterp.model.score import at_least_float32
+from jinterp.model.score import at_least_float32, log_probability, probability
 from jinterp.stream.cut import automatic
 
 Fill = Callable[[Inputs, Any, int], Inputs]
@@ -63,6 +63,13 @@ class Removal(NamedTuple):
     baseline: Any
     channel_axis: int
 
+    @property
+    def rounding(self) -> float:
+        """The last digit of a score of 1, as the model computes."""
+        outputs = _check.outputs_of(self.question.apply_fn, self.question.params, self.question.x)
+        is_float = jnp.issubdtype(outputs.dtype, jnp.floating)
+        return float(jnp.finfo(outputs.dtype if is_float else jnp.float32).eps)
+
     def scores(
         self, order: Order, fractions: np.ndarray, *, inserted: bool = False, noise: Any = None
     ) -> Array:
@@ -74,16 +81,16 @@ class Removal(NamedTuple):
             inserted: whether those are all that is seen, and not all that is missing.
             noise: `[fractions, ...]` to add to what takes their place, or None.
         """
-        fill = self.baseline if callable(self.baseline) else None
-        x = self.question.x
-        fillings = [()] if fill is not None else baselines_of(self.baseline, x)
-        static = fill, self.channel_axis, inserted
-        points = fractions.astype(np.float32), noise
-        found = [
-            answer(_at, self.question, *static, rows=(each, order), points=points, kind="stack")
-            for each in fillings
-        ]
-        scores = mean_of([at_least_float32(scores) for scores in found])
+        x, points = self.question.x, (fractions.astype(np.float32), noise)
+        found = []
+        for each in given_baselines(self.baseline, x):
+            fill = each if callable(each) else None
+            other = () if callable(each) else one_baseline(each, x)
+            static = fill, self.channel_axis, inserted
+            rows = other, order
+            scores = answer(_at, self.question, *static, rows=rows, points=points, kind="stack")
+            found.append(at_least_float32(scores))
+        scores = mean_of(found)
         return finite_only(scores, self.features)
 
 
@@ -106,19 +113,30 @@ def removal(
 
     `may_fill` says whether the baseline may be a function; `values_of` is that of `features_of`.
     """
-    if callable(baseline) and not may_fill:
-        raise TypeError(
-            f"`baseline` is a function ({_functions.name_of(baseline)}), which `{name}` cannot "
-            "take; expected a number, one example, or one for each."
-        )
     question = with_predictions(ask(apply_fn, params, x, target, score, differentiable=False))
     _check.one_target(question.target)
     params, x, target = automatic((question.params, question.x, question.target))
     question = question._replace(params=params, x=x, target=target)
-    if callable(baseline):
-        _functions.warn_if_made_anew("baseline", baseline)
+    for each in filter(callable, given_baselines(baseline, x)):
+        if not may_fill:
+            raise TypeError(
+                f"`baseline` is a function ({_functions.name_of(each)}), which `{name}` cannot "
+                "take; expected a number, one example, or one for each."
+            )
+        _functions.warn_if_made_anew("baseline", each)
+    if score in (probability, log_probability) and _num_outputs(question) == 1:
+        raise ValueError(
+            f"`score` is the {score.__name__}, which is the same for any input where there is a "
+            f"single output; `{name}` has nothing to see. Use score=jinterp.logit."
+        )
     features = features_of(name, values, question.x, feature_mask, channel_axis, values_of)
     return Removal(name, question, features, baseline, channel_axis)
+
+
+def _num_outputs(question: Question) -> int | None:
+    """Of outputs `[batch, outputs]`."""
+    outputs = _check.outputs_of(question.apply_fn, question.params, question.x)
+    return outputs.shape[1] if outputs.ndim == 2 else None
 
 
 def curve(removed: Removal, num_steps: int, *, inserted: bool, ascending: bool) -> RemovalCurve:

@@ -41,8 +41,11 @@ class Spent:
         seconds = np.array(self.seconds)[steady].sum(axis=0) / sum(self.num_examples[steady])
         forward = sum(meter.operations for meter in self.forward)
         operations = [[meter.operations for meter in each] for each in self.meters]
-        passes = np.array(operations).sum(axis=0) / (forward if forward else np.nan)
-        by_explainer = [each.reshape(num_explainers, -1) for each in (passes, seconds)]
-        return Cost(*(each[:, 0] for each in by_explainer)), Cost(
-            *(each[:, 1:] for each in by_explainer)
+        counted = np.array(operations).sum(axis=0)
+        passes = np.where(counted > 0, counted, np.nan) / (forward if forward else np.nan)
+        is_steady = len(self.seconds) > 1
+        passes, seconds = (each.reshape(num_explainers, -1) for each in (passes, seconds))
+        return (
+            Cost(passes[:, 0], seconds[:, 0], is_steady),
+            Cost(passes[:, 1:], seconds[:, 1:], is_steady),
         )

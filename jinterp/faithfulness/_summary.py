@@ -8,9 +8,11 @@ import jax
 import numpy as np
 import scipy.stats
 
+from jinterp._trace import warn
+
 Direction = Literal["low", "high", "neither"]
 
-_ENOUGH = 0.5  # of the examples, to be ranked
+_ENOUGH = 0.5  # of the examples, of which what is ranked has more
 
 
 class Summary(NamedTuple):
@@ -33,16 +35,21 @@ def summary(
     """Over the same examples for all that are ranked.
 
     Args:
-        values: `[explainers, metrics, examples]`, NaN where there is no number.
+        values: `[explainers, metrics, examples]`, NaN or infinite where there is no number.
         directions: of the metrics, which end is good.
         key: for the intervals.
         num_resamples: as `compare` takes it.
         level: as `compare` takes it.
     """
-    has = ~np.isnan(values)
-    is_ranked = has.mean(axis=2) >= _ENOUGH
+    has = np.isfinite(values)
+    is_ranked = has.mean(axis=2) > _ENOUGH
     in_common = (has | ~is_ranked[..., None]).all(axis=0)
     counted = has & (in_common | ~is_ranked[..., None])
+    if num := int((is_ranked.any(axis=0) & ~in_common.any(axis=1)).sum()):
+        warn(
+            f"`compare`: {num} of {len(directions)} metrics have no example with a number from "
+            "every explainer, and no means. Leave out explainers with few numbers."
+        )
     means = _mean(values, counted)
     low, high = _intervals(values, counted, key, num_resamples, level)
     ranks = np.full(means.shape, np.nan)

@@ -1,22 +1,24 @@
 """Explainers compared by metrics on the same examples, with what they cost."""
 
+import contextlib
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from jinterp import _check
-from jinterp._functions import base_of, short_name
-from jinterp._question import ask, default_of, is_of_class, scores_of, with_predictions
-from jinterp._types import ApplyFn, Batch, Explainer, Params, Score
+from jinterp._functions import base_of, is_bound, needs_nothing_more, short_name
+from jinterp._question import ask, default_of, scores_of, with_predictions
+from jinterp._types import ApplyFn, Batch, Explainer, Params
 from jinterp.attribution.explain_dataset import TargetOf
 from jinterp.data.batches import DEFAULT_BATCH_SIZE, Batches, batches
-from jinterp.faithfulness._bound import Bound, at_inputs, bound_of
+from jinterp.faithfulness._bound import Bound, at_inputs, bound_of, removal_score
 from jinterp.faithfulness._comparison import Comparison
 from jinterp.faithfulness._spent import Spent
 from jinterp.faithfulness._summary import Direction, summary
@@ -27,7 +29,7 @@ from jinterp.faithfulness.deletion import deletion
 from jinterp.faithfulness.infidelity import infidelity
 from jinterp.faithfulness.max_sensitivity import max_sensitivity
 from jinterp.faithfulness.sparseness import sparseness
-from jinterp.model import logit
+from jinterp.model import logit, probability
 from jinterp.stream.meter import metered
 from jinterp.stream.progress import progress_bar
 
@@ -51,6 +53,7 @@ def compare(
     lower_is_better: Collection[str] = (),
     num_resamples: int = 1000,
     level: float = 0.95,
+    channel_axis: int = -1,
     progress: bool | None = None,
 ) -> Comparison:
     """Every metric of every explainer, over a dataset: means, intervals, ranks and costs.
@@ -59,11 +62,12 @@ def compare(
     or noise for all of them. Maps of a layer are brought to the size of the inputs by `upsample`.
     An explainer that draws its values at random is worth a row: what does no better says nothing.
     Means, intervals and ranks are over the examples that have a number from every explainer; one
-    that has none for half of them and more is left out of that, has no rank, and a mean over its
+    that has none for half of them or more is left out of that, has no rank, and a mean over its
     own. Intervals are of the examples, not of what metrics draw: another key shows that.
 
-    `completeness_gap` takes score, baselines and groups from each explainer. A score of explainers
-    that is none of a class is that of the metrics, too, where nothing else is bound to them.
+    What a partial binds to a metric stays. Else `completeness_gap` takes score, baselines and
+    groups from each explainer; and where the explainers' score is not `logit`, `log_probability`,
+    `margin` or `probability`, or there are no classes, it is that of the metrics, too.
 
     Args:
         explainers: `explain(apply_fn, params, x, target)` by their names; bind keywords with
@@ -81,14 +85,17 @@ def compare(
             known.
         num_resamples: of the examples, for the intervals.
         level: of the intervals.
+        channel_axis: of inputs with axes in space, for metrics and maps; 1 for channels first.
         progress: as `fold` takes it.
 
     Returns:
         A `Comparison`, to print, to plot with `jinterp.plot.comparison`, or to read.
 
     Raises:
-        ValueError: two have the same name, a metric needs `masks` that are not there or returns
-            more than a number an example, there are several targets an example, or `ds` is empty.
+        TypeError: an explainer needs another keyword, or `explainers` or `metrics` are a function.
+        ValueError: two have the same name; a metric needs `masks` that are not there, or returns
+            more than a number an example; there are several targets an example; a baseline or mask
+            with a row for each example is bound, and there are several batches; `ds` is empty.
 
     >>> import jax, jax.numpy as jnp, jinterp, numpy as np
     >>> def apply_fn(params, x):
@@ -107,19 +114,17 @@ def compare(
     _check.is_key(key)
     _check.at_least_one("num_resamples", num_resamples, 1000)
     _check.within("level", level, 0, 1)
-    run = _Run(
-        _by_name("explainers", explainers), _by_name("metrics", metrics), apply_fn, params, key
-    )
+    named = _by_name("explainers", explainers), _by_name("metrics", metrics)
+    run = _Run(*named, apply_fn, params, key, channel_axis)
     run.check(masks, lower_is_better)
     dataset, spent = _evenly(batches(ds)), Spent()
-    if masks is not None and dataset.num_examples not in (None, len(masks)):
-        raise ValueError(
-            f"`masks` has {len(masks)} masks for {dataset.num_examples} examples; expected one for "
-            "each, in the order of `ds`."
-        )
-    found = []
+    if masks is not None:
+        _one_mask_each(masks, dataset.num_examples)
+    found: list[np.ndarray] = []
     with progress_bar(dataset.num_examples, progress) as advance:
         for batch in dataset:
+            if found:
+                run.binds_no_rows(batch.x)
             num_valid = int(np.asarray(batch.mask).sum())
             found.append(
                 run.of_batch(_filled(batch, num_valid), target, masks, spent)[..., :num_valid]
@@ -129,6 +134,8 @@ def compare(
     if not found:
         raise ValueError("`ds` is empty; expected at least one example.")
     values = np.concatenate(found, axis=2)
+    if masks is not None:
+        _one_mask_each(masks, values.shape[2])
     directions = [_direction(*each, lower_is_better) for each in run.metrics.items()]
     return Comparison(
         *(tuple(run.explainers), tuple(run.metrics), values),
@@ -145,8 +152,11 @@ class _Run(NamedTuple):
     apply_fn: ApplyFn
     params: Params
     key: jax.Array
+    channel_axis: int
 
     def check(self, masks: Any, lower_is_better: Collection[str]) -> None:
+        for explain in self.explainers.values():
+            needs_nothing_more(explain)
         for name, metric in self.metrics.items():
             if masks is None and "mask" in _unbound(metric):
                 raise ValueError(
@@ -160,38 +170,68 @@ class _Run(NamedTuple):
                 f"{list(self.metrics)}."
             )
 
+    def binds_no_rows(self, x: Any) -> None:
+        """A named error where a partial binds something for each example of the first batch."""
+        shapes = {(leaf.ndim, len(leaf)) for leaf in jax.tree.leaves(x)}
+        for name, function in (*self.explainers.items(), *self.metrics.items()):
+            for keyword in ("baseline", "feature_mask"):
+                leaves = jax.tree.leaves(default_of(function, keyword, None))
+                if any((np.ndim(leaf), len(leaf)) in shapes for leaf in leaves if np.ndim(leaf)):
+                    raise ValueError(
+                        f"`{keyword}` of {name!r} has a row for each example of a batch; expected "
+                        "what holds for all, since there are several batches. Give a function that "
+                        "makes it of its inputs, or one batch: jinterp.batches(ds, num_examples)."
+                    )
+
     def of_batch(self, batch: Batch, target: TargetOf, masks: Any, spent: Spent) -> np.ndarray:
         """`[explainers, metrics, batch]`."""
         bounds = [bound_of(explain) for explain in self.explainers.values()]
         score = bounds[0].score if len({each.score for each in bounds}) == 1 else logit
+        outputs = _check.outputs_of(self.apply_fn, self.params, batch.x)
+        told: dict[str, Any] = {"channel_axis": self.channel_axis}
+        if removal_score(score, outputs) is not probability:
+            told["score"] = score
         question = ask(self.apply_fn, self.params, batch.x, None, score, differentiable=False)
         given = target(batch) if callable(target) else target
         if given is not None:
-            _one_class(given)
-            question = question._replace(target=jnp.broadcast_to(given, batch.mask.shape))
+            question = question._replace(target=_classes(given, len(batch.mask)))
         question = with_predictions(question)
         with metered() as meter:
             scores_of(question)
         spent.begin(meter)
-        mask = None if masks is None else np.asarray(masks)[np.asarray(batch.indices)]
+        mask = None if masks is None else jnp.take(jnp.asarray(masks), batch.indices, axis=0)
         model = self.apply_fn, self.params, question.x
         found = []
-        for given_explain, bound in zip(self.explainers.values(), bounds, strict=True):
-            explain = _like_inputs(given_explain, bound.channel_axis)
-            values = spent.timed(explain, *model, question.target)
+        for (name, given_explain), bound in zip(self.explainers.items(), bounds, strict=True):
+            explain = _like_inputs(given_explain, self.channel_axis)
             known = {"key": self.key, "explain": explain, "mask": mask}
-            row = []
-            for name, metric in self.metrics.items():
-                keywords = _told(metric, bound, score)
-                keywords |= {each: known[each] for each in _unbound(metric)}
-                numbers = spent.timed(metric, *model, values, question.target, **keywords)
-                row.append(_numbers(name, metric, numbers, question.num_examples))
-            found.append(row)
+            with _named("explainer", name):
+                values = spent.timed(explain, *model, question.target)
+                row = []
+                for other, metric in self.metrics.items():
+                    keywords = _told(metric, bound, told)
+                    keywords |= {each: known[each] for each in _unbound(metric)}
+                    with _named("metric", other):
+                        numbers = spent.timed(metric, *model, values, question.target, **keywords)
+                        row.append(_numbers(metric, numbers, question.num_examples))
+                found.append(row)
         return np.array(found)
+
+
+@contextlib.contextmanager
+def _named(what: str, name: str) -> Iterator[None]:
+    """Errors within say whose they are."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"This came from the {what} {name!r}.")
+        raise
 
 
 def _by_name(what: str, given: Any) -> dict[str, Any]:
     """By their names, in order; or a named error."""
+    if callable(given):
+        raise TypeError(f"`{what}` is a function; expected a list of them, or a dict by name.")
     names = list(given) if isinstance(given, Mapping) else list(map(short_name, given))
     found = dict(given) if isinstance(given, Mapping) else dict(zip(names, given, strict=True))
     if not found or len(found) < len(given):
@@ -202,21 +242,32 @@ def _by_name(what: str, given: Any) -> dict[str, Any]:
     return found
 
 
-def _one_class(given: Any) -> None:
-    if np.ndim(given) > 1:
+def _one_mask_each(masks: Any, num_examples: int | None) -> None:
+    if num_examples not in (None, len(masks)):
         raise ValueError(
-            f"`target` has the shape {np.shape(given)}; expected one class an example. Compare "
-            "for one of them at a time."
+            f"`masks` has {len(masks)} masks for {num_examples} examples; expected one for each, "
+            "in the order of `ds`."
         )
 
 
-def _told(metric: Metric, bound: Bound, score: Score) -> dict[str, Any]:
-    """What the metric takes from the explainer, where a partial does not bind it."""
-    told: dict[str, Any] = {} if is_of_class(score) else {"score": score}
+def _classes(given: Any, num: int) -> Array:
+    """`[batch]`, or a named error."""
+    if np.shape(given) not in ((), (num,)):
+        raise ValueError(
+            f"`target` has the shape {np.shape(given)} for a batch of {num}; expected one class "
+            "for each. Use operator.attrgetter('targets') for labels, and argmax(-1) of one-hot "
+            "rows; compare for several classes one at a time."
+        )
+    return jnp.broadcast_to(_check.array("target", given), (num,))
+
+
+def _told(metric: Metric, bound: Bound, told: dict[str, Any]) -> dict[str, Any]:
+    """What the metric is told where a partial does not bind it."""
     if base_of(metric) is completeness_gap:
-        told = {name: getattr(bound, name) for name in ("score", "baseline", "feature_mask")}
+        told = {"score": bound.score, "feature_mask": bound.feature_mask}
+        told["baseline"] = bound.baselines()
     parameters = inspect.signature(metric).parameters
-    return {n: own for n, own in told.items() if n in parameters and not _is_bound(metric, n)}
+    return {n: own for n, own in told.items() if n in parameters and not is_bound(metric, n)}
 
 
 def _unbound(metric: Metric) -> list[str]:
@@ -233,21 +284,16 @@ def _direction(name: str, metric: Metric, lower_is_better: Collection[str]) -> D
     return "low" if base in _LOW or name in lower_is_better else "high"
 
 
-def _numbers(name: str, metric: Metric, found: Any, num: int) -> np.ndarray:
+def _numbers(metric: Metric, found: Any, num: int) -> np.ndarray:
     """`[batch]`, or a named error."""
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(found)]
     if shapes != [(num,)]:
         raise ValueError(
-            f"the metric {name!r} returned arrays of the shapes {shapes} for {num} examples; "
-            "expected a number for each. Take one target, and the area of a curve."
+            f"a metric returned arrays of the shapes {shapes} for {num} examples; expected a "
+            "number for each. Take one target, and the area of a curve."
         )
     numbers = np.asarray(found, np.float64)
     return np.abs(numbers) if base_of(metric) is completeness_gap else numbers
-
-
-def _is_bound(metric: Metric, name: str) -> bool:
-    """Whether a partial binds a keyword."""
-    return default_of(metric, name, None) is not default_of(base_of(metric), name, None)
 
 
 def _like_inputs(explain: Explainer, channel_axis: int) -> Explainer:

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jinterp._question import ask, scores_of, with_predictions
@@ -73,8 +74,9 @@ def completeness_gap(
     values = jax.tree.map(lambda leaf: at_least_float32(jnp.asarray(leaf)), values)
     if feature_mask is not None:
         values = group_values(values, feature_mask, _of_one_target(values, change.ndim))
-    leaves = jax.tree.leaves(values)
-    return sum(leaf.reshape(*change.shape, -1).sum(axis=-1) for leaf in leaves) - change
+    sums = [leaf.reshape(*change.shape, -1).sum(axis=-1) for leaf in jax.tree.leaves(values)]
+    dtype = np.result_type(change.dtype, *(own.dtype for own in sums))
+    return sum(own.astype(dtype) for own in sums) - change.astype(dtype)
 
 
 def _of_one_target(values: Inputs, num_axes: int) -> Inputs:

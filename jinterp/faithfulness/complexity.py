@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 from jinterp._types import ApplyFn, Inputs, Params, Target
 from jinterp.attribution._groups import FeatureMask
 from jinterp.faithfulness._features import Features, features_of, finite_only
+from jinterp.faithfulness._subsets import in_units
 
 
 def complexity(
@@ -53,7 +54,7 @@ def complexity(
 
 @jax.jit
 def _entropy(features: Features) -> Array:
-    sizes = jnp.where(features.present, jnp.abs(features.values), 0)
+    sizes = in_units(jnp.where(features.present, jnp.abs(features.values), 0))
     total = sizes.sum(axis=1, keepdims=True)
     shares = sizes / jnp.where(total > 0, total, 1)
     found = jax.scipy.special.entr(shares).sum(axis=1)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from jinterp._types import ApplyFn, Inputs, Params, Target
 from jinterp.faithfulness._features import features_of, finite_only
 from jinterp.faithfulness._masks import inside_of
+from jinterp.faithfulness._subsets import in_units
 
 
 def energy_in_mask(
@@ -57,7 +58,7 @@ def energy_in_mask(
 
 @jax.jit
 def _share(values: Array, inside: Array) -> Array:
-    above = jnp.maximum(values, 0)
+    above = in_units(jnp.maximum(values, 0))
     total = above.sum(axis=1)
     within = jnp.where(inside, above, 0).sum(axis=1)
     return jnp.where(total > 0, within / jnp.where(total > 0, total, 1), jnp.nan)

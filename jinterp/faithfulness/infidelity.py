@@ -11,7 +11,7 @@ from jinterp.attribution._groups import FeatureMask, design_fits
 from jinterp.attribution._paths import one_baseline
 from jinterp.faithfulness._features import ValuesOf, finite_only
 from jinterp.faithfulness._removal import removal
-from jinterp.faithfulness._subsets import Losses, losses
+from jinterp.faithfulness._subsets import Losses, in_units, losses
 from jinterp.model import logit
 
 
@@ -102,6 +102,7 @@ def _mean_square(pair: Losses, scaled: bool) -> Array:
     dtype = np.promote_types(pair.said.dtype, pair.found.dtype)
     said, lost = (each.astype(dtype) for each in pair)
     if scaled:
+        said = in_units(said)
         total = jnp.square(said).sum(axis=1, keepdims=True)
         best = (said * lost).sum(axis=1, keepdims=True) / jnp.where(total > 0, total, 1)
         said = said * best

@@ -68,14 +68,15 @@ def monotonicity(
     found = curve(removed, num_steps, inserted=True, ascending=True)
     fractions = jnp.asarray(found.fractions, jnp.float32)[None]
     num = removed.features.present.sum(axis=1, dtype=jnp.int32, keepdims=True)
-    return _share(found.scores, jnp.diff(num_taken(fractions, num), axis=1) > 0)
+    is_step = jnp.diff(num_taken(fractions, num), axis=1) > 0
+    return _share(found.scores, is_step, jnp.asarray(removed.rounding, found.scores.dtype))
 
 
 @jax.jit
-def _share(scores: Array, is_step: Array) -> Array:
+def _share(scores: Array, is_step: Array, rounding: Array) -> Array:
     """Of the steps `[batch, steps]` those at which scores `[batch, steps + 1]` do not fall."""
     rises = jnp.diff(scores, axis=1)
-    rounding = 8 * jnp.finfo(scores.dtype).eps * jnp.abs(scores).max(axis=1, keepdims=True)
-    risen = is_step & (rises >= -rounding)
+    least = -8 * rounding * jnp.abs(scores).max(axis=1, keepdims=True)
+    risen = is_step & (rises >= least)
     share = risen.sum(axis=1, dtype=scores.dtype) / is_step.sum(axis=1, dtype=scores.dtype)
     return jnp.where(jnp.isfinite(rises).all(axis=1), share, jnp.nan)

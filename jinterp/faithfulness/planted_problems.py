@@ -35,8 +35,9 @@ class Problem(NamedTuple):
 def planted_problems(key: jax.Array, num_examples: int = 64) -> dict[str, Problem]:
     """Models that are no networks but formulas, so that what they look at is no guess.
 
-    - `patch`: noise with a square of 4 × 4, bright or dark, anywhere. The score of a class is the
-      largest mean over a window, or the smallest one's negative. The mask is the square.
+    - `patch`: noise with a square of 4 × 4, bright or dark, anywhere. The score of a class is
+      five times the largest mean over a window, or the smallest one's negative. The mask is the
+      square.
     - `blob`: noise with a Gaussian, above or below it. The scores are a soft maximum of the
       correlation with the Gaussian less its mean. The mask is within two deviations of the centre.
     - `additive`: Σᵢ aᵢ sin(bᵢ xᵢ) + cᵢ xᵢ² of the first 6 of 12 features, which are the mask.

@@ -42,7 +42,8 @@ def pointing_game(
         channel_axis: of `x`, which `mask` has not.
 
     Returns:
-        `[batch]`, 0 or 1; NaN where values are not finite. Of equal values the first one counts.
+        `[batch]`, 0 or 1; NaN where values are not finite, or all the same. Of several largest
+        the first counts.
 
     Raises:
         TypeError: `mask` is not bool, or `x` is not one array.
@@ -73,4 +74,5 @@ def _is_hit(values: Array, inside: Array, tolerance: Any, space: tuple[int, ...]
     apart = coordinates[None] - coordinates[highest][:, None]
     squares = jnp.square(apart).sum(axis=2)
     nearest = jnp.where(inside, squares, jnp.asarray(jnp.inf, dtype)).min(axis=1)
-    return (jnp.sqrt(nearest) <= jnp.asarray(tolerance).astype(dtype)).astype(dtype)
+    hit = (jnp.sqrt(nearest) <= jnp.asarray(tolerance).astype(dtype)).astype(dtype)
+    return jnp.where(values.max(axis=1) > values.min(axis=1), hit, jnp.nan)

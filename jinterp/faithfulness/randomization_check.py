@@ -79,8 +79,8 @@ class RandomizationCheck(NamedTuple):
         num_failed, num_of_sizes = (int(self.failed(absolute=own).sum()) for own in (False, True))
         num = self.ssims.shape[1]
         remarks = [
-            f"{num_failed} of {num} examples stay above a rank correlation of 0.5, "
-            f"{num_of_sizes} above one of sizes."
+            f"{num_failed} of {num} examples stay above a rank correlation of 0.5 in "
+            f"every row, {num_of_sizes} above one of sizes."
         ]
         if num_unknown := num - num_failed - int(self.passed().sum()):
             remarks.append(f"{num_unknown} cannot be told: their values are blank for some layer.")
@@ -149,7 +149,7 @@ def randomization_check(
     top     1.00    1.00     –         2
     below   1.00    1.00     –         2
     <BLANKLINE>
-    2 of 2 examples stay above a rank correlation of 0.5, 2 above one of sizes.
+    2 of 2 examples stay above a rank correlation of 0.5 in every row, 2 above one of sizes.
 
     Source: Adebayo et al. 2018, section 3. There parameters are initialised anew, which needs the
     initialisers.

@@ -73,6 +73,7 @@ def road(
     """
     _check.is_key(key)
     _check.within("noise", noise, 0, float("inf"))
+    fractions = np.ravel(fractions).tolist()
     if not fractions or not all(0 < fraction < 1 for fraction in fractions):
         raise ValueError(
             f"`fractions` are {fractions}; expected some between 0 and 1, such as 0.5."

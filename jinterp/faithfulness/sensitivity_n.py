@@ -11,7 +11,7 @@ from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
 from jinterp.attribution._groups import FeatureMask
 from jinterp.faithfulness._features import ValuesOf, finite_only
 from jinterp.faithfulness._removal import removal
-from jinterp.faithfulness._subsets import losses, subsets
+from jinterp.faithfulness._subsets import in_units, losses, subsets
 from jinterp.model import logit
 
 
@@ -88,7 +88,8 @@ def sensitivity_n(
     )
     features = removed.features
     kept = subsets(key, num_samples, features.groups.num, _number(size, features.groups.num))
-    found = finite_only(_correlation(*losses(removed, baseline, kept)), features)
+    found = _correlation(*losses(removed, baseline, kept), jnp.float32(removed.rounding))
+    found = finite_only(found, features)
     if not under_transform(found) and (num := int(jnp.isnan(found).sum())):
         warn(
             f"`sensitivity_n`: {num} of {len(found)} examples have no correlation: the values or "
@@ -98,7 +99,7 @@ def sensitivity_n(
 
 
 def _number(size: int | float, num_features: int) -> int:
-    is_share = isinstance(size, float)
+    is_share = isinstance(size, float | np.floating)
     number = max(1, round(size * num_features)) if is_share else int(size)
     if not 1 <= number < num_features or (is_share and not 0 < size < 1):
         raise ValueError(
@@ -109,16 +110,17 @@ def _number(size: int | float, num_features: int) -> int:
 
 
 @jax.jit
-def _correlation(a: Array, b: Array) -> Array:
+def _correlation(said: Array, found: Array, rounding: Array) -> Array:
     """Pearson's, of each row; NaN where one varies by no more than rounding."""
-    dtype = np.promote_types(a.dtype, b.dtype)
-    a, b = a.astype(dtype), b.astype(dtype)
-    both = _varies(a) & _varies(b)
+    dtype = np.promote_types(said.dtype, found.dtype)
+    a, b = in_units(said.astype(dtype)), in_units(found.astype(dtype))
+    own = jnp.asarray(jnp.finfo(dtype).eps, dtype)
+    both = _varies(a, own) & _varies(b, jnp.maximum(own, rounding.astype(dtype)))
     a, b = (each - each.mean(axis=1, keepdims=True) for each in (a, b))
     norm = jnp.sqrt(jnp.square(a).sum(axis=1)) * jnp.sqrt(jnp.square(b).sum(axis=1))
-    return jnp.where(both, (a * b).sum(axis=1) / jnp.where(both, norm, 1), jnp.nan)
+    return jnp.where(both, (a * b).sum(axis=1) / jnp.where(both, norm, 1), jnp.nan).clip(-1, 1)
 
 
-def _varies(values: Array) -> Array:
-    rounding = 16 * jnp.finfo(values.dtype).eps * jnp.abs(values).max(axis=1)
-    return values.max(axis=1) - values.min(axis=1) > rounding
+def _varies(values: Array, rounding: Array) -> Array:
+    """Of rows whose largest size is 1."""
+    return values.max(axis=1) - values.min(axis=1) > 16 * rounding

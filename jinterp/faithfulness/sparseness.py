@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 from jinterp._types import ApplyFn, Inputs, Params, Target
 from jinterp.attribution._groups import FeatureMask
 from jinterp.faithfulness._features import Features, features_of, finite_only
+from jinterp.faithfulness._subsets import in_units
 
 
 def sparseness(
@@ -53,7 +54,7 @@ def sparseness(
 @jax.jit
 def _gini(features: Features) -> Array:
     """Absent features come first, as 0, and their places are taken off."""
-    sizes = jnp.where(features.present, jnp.abs(features.values), 0)
+    sizes = in_units(jnp.where(features.present, jnp.abs(features.values), 0))
     num = features.present.sum(axis=1, dtype=jnp.int32).astype(sizes.dtype)
     ordered = jnp.sort(sizes, axis=1)
     places = jnp.arange(1, sizes.shape[1] + 1, dtype=jnp.int32).astype(sizes.dtype)[None]

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from jinterp import plot
+from jinterp._functions import needs_nothing_more
 from jinterp._types import Explainer, Target
 from jinterp.data import Batches
 from jinterp.data.items import Block
@@ -70,6 +71,7 @@ class Kept:
         Raises:
             ValueError: as the explainer does, or the inputs have different shapes.
         """
+        needs_nothing_more(explain)
         x = self._ready([example.x for example in self._examples(indices)])
         return explain(*self.model, x, target)
 

@@ -36,6 +36,7 @@ from jinterp.interpretation._kept import Kept, largest_losses, off_by
 from jinterp.model import Model
 
 _NONE: Mapping[str, Evidence] = {}
+_NO_ANSWER = TypeError, ValueError, NotImplementedError  # of an explainer, for these inputs
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -198,13 +199,13 @@ class ClassificationInterpretation(Kept):
         found, check, missing = _NONE, None, []
         try:
             found = self._beside(indices, explain, explanations)
-        except (TypeError, ValueError) as error:
+        except _NO_ANSWER as error:
             missing.append(f"What the model does without what the maps show was not asked: {error}")
         try:
             check = randomization_check(
                 explain, *self.model, x, classes["for the prediction"], key=key
             )
-        except (TypeError, ValueError) as error:
+        except _NO_ANSWER as error:
             missing.append(f"Whether these are maps of this model at all was not asked: {error}")
         return report.MapEvidence(found, short_name(explain), check, missing)
 
@@ -318,7 +319,7 @@ class ClassificationInterpretation(Kept):
                 try:
                     explanations = self.explain_both(top.indices, explain)
                     remarks = [f"The heat maps are those of `{short_name(explain)}`."]
-                except (TypeError, ValueError) as error:
+                except _NO_ANSWER as error:
                     remarks = [f"No heat maps: {error}"]
                 else:
                     found = self._evidence(top.indices, explain, explanations)

@@ -184,5 +184,7 @@ def _classes(logits: Array, target: Target) -> Array:
 
 
 def at_least_float32(logits: Array) -> Array:
-    """Half-precision logits as float32, in which probabilities are computed."""
-    return logits.astype(jnp.float32) if jnp.finfo(logits.dtype).bits < 32 else logits
+    """Half-precision logits as float32, in which probabilities are computed; integers, too."""
+    is_float = jnp.issubdtype(logits.dtype, jnp.inexact)
+    is_wide = is_float and jnp.finfo(logits.dtype).bits >= 32
+    return logits if is_wide else logits.astype(jnp.float32)

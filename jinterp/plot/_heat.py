@@ -143,6 +143,11 @@ def one_caption_each(captions: Captions | None, values: Values, num: int) -> Non
     """A text for each map, or a named error."""
     if captions is None:
         return
+    if not isinstance(captions, Mapping):
+        raise TypeError(
+            f"`captions` is a {type(captions).__name__}; expected a dict of the names of the maps, "
+            f"{list(values)}, to a text for each example."
+        )
     found = {name: len(texts) for name, texts in captions.items()}
     if found != dict.fromkeys(values, num):
         raise ValueError(

@@ -141,10 +141,10 @@ def _map_rows(evaluation: Evaluation, evidence: MapEvidence) -> list[dict[str, A
                     "map": name,
                     "gap": _number(found.gaps[number], ".3g"),
                     "deletion": _number(found.deletions[number], ".3f"),
-                    "random_deletion": _number(found.random_deletions[number], ".3f"),
+                    "random_deletion": _number(found.random_deletions[:, number].mean(), ".3f"),
                     "insertion": _number(found.insertions[number], ".3f"),
-                    "random_insertion": _number(found.random_insertions[number], ".3f"),
-                    "is_judged": bool(np.isfinite([own[number] for own in found[1:]]).all()),
+                    "random_insertion": _number(found.random_insertions[:, number].mean(), ".3f"),
+                    "is_judged": bool(np.isfinite(found.deletions[number])),
                     "beats_random": bool(found.beats_random[number]),
                 }
             )
@@ -165,6 +165,7 @@ def _randomization(evidence: MapEvidence) -> dict[str, Any] | None:
         "explainer": evidence.explainer,
         "num_failed": int(check.failed().sum()),
         "num_passed": int(check.passed().sum()),
+        "num_of_sizes": int(check.failed(absolute=True).sum()),
         "num_examples": len(top),
         "layer": check.layers[0],
         "of_top": float(np.nanmean(top)) if np.isfinite(top).any() else None,

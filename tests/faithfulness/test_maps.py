@@ -98,6 +98,7 @@ def test_the_pointing_game() -> None:
     values = np.zeros_like(IMAGES)
     values[:, 1, 2] = 0.5  # two channels, that add up to the largest
     values[:, 0, 0, 0] = 0.9
+    values[:, 3, 0] = -2  # speaks against
     mask = mask_of((1, 2), (1, 4), (3, 3))
     hits = jinterp.pointing_game(None, None, IMAGES, values, mask=mask)
     np.testing.assert_array_equal(hits, [1, 0, 0])
@@ -112,6 +113,28 @@ def test_the_pointing_game() -> None:
         channel_axis=1,
     )
     np.testing.assert_array_equal(first, hits)
+
+
+def test_a_map_that_says_nothing_points_nowhere() -> None:
+    mask = mask_of((0, 0), (0, 0), (3, 3))
+    blank = np.zeros_like(IMAGES)
+    assert np.isnan(jinterp.pointing_game(None, None, IMAGES, blank, mask=mask)).all()
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e37])
+def test_units_make_no_difference(scale: float) -> None:
+    values = RNG.normal(size=IMAGES.shape).astype(np.float32)
+    mask = {"mask": mask_of((1, 2), (1, 4), (3, 3))}
+    for metric, keywords in (
+        (jinterp.sparseness, {}),
+        (jinterp.complexity, {}),
+        (jinterp.energy_in_mask, mask),
+    ):
+        found, expected = (
+            metric(None, None, IMAGES, own, **keywords)
+            for own in (np.float32(scale) * values, values)
+        )
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_the_energy_in_a_mask() -> None:
@@ -161,7 +184,14 @@ def test_integers_cannot_be_dimmed() -> None:
     tokens = np.array([[3, 1, 2]])
     for metric in (jinterp.average_drop, jinterp.increase):
         with pytest.raises(TypeError, match="int"):
-            metric(of_tokens, jnp.arange(4.0), tokens, np.ones((1, 3), np.float32), 0)
+            metric(
+                of_tokens,
+                jnp.arange(4.0),
+                tokens,
+                np.ones((1, 3), np.float32),
+                0,
+                score=jinterp.logit,
+            )
 
 
 def of_tokens(table: Any, tokens: jax.Array) -> jax.Array:

@@ -115,6 +115,42 @@ def test_a_fall_within_rounding_is_none(fall: float, expected: float) -> None:
     assert found.tolist() == [expected]
 
 
+def test_a_fall_within_the_rounding_of_half_precision_is_none() -> None:
+    def falling(fall: Any, x: jax.Array) -> jax.Array:
+        return (1 - fall * x.sum(axis=1, keepdims=True)).astype(jnp.bfloat16)
+
+    x = np.ones((1, 6), np.float32)
+    found = jinterp.monotonicity(falling, np.float32(4e-3), x, x, 0, score=jinterp.logit)
+    assert found.tolist() == [1.0]
+
+
+def test_functions_and_numbers_may_be_baselines_side_by_side() -> None:
+    x = np.abs(IMAGES)
+    asked = functools.partial(jinterp.deletion, quadratic, WEIGHTS, x, IMAGES, 1, num_steps=4)
+    both = asked(baseline=[0.5, jinterp.inpaint])
+    expected = (asked(baseline=0.5) + asked(baseline=jinterp.inpaint)) / 2
+    np.testing.assert_allclose(both, expected, rtol=1e-9)
+    with pytest.raises(TypeError, match=r"`baseline` is a function \(inpaint"):
+        jinterp.infidelity(
+            *(quadratic, WEIGHTS, x, IMAGES, 1), key=jax.random.key(0), baseline=[jinterp.inpaint]
+        )
+
+
+@pytest.mark.parametrize("metric", [jinterp.deletion, jinterp.road, jinterp.average_drop])
+def test_the_probability_of_a_single_output_is_refused(metric: Any) -> None:
+    keywords = {"key": jax.random.key(0)} if metric is jinterp.road else {}
+    with pytest.raises(ValueError, match="`score` is the probability, which is the same for any"):
+        metric(quadratic, WEIGHTS[..., :1], IMAGES, IMAGES, **keywords)
+
+
+def test_values_may_be_integers() -> None:
+    x, whole = np.arange(8.0).reshape(2, 4), np.array([[3, 1, 2, 0]] * 2)
+    asked = functools.partial(jinterp.deletion, linear, np.ones((4, 2)), x, target=0)
+    np.testing.assert_array_equal(asked(values=whole), asked(values=whole.astype(float)))
+    gap = jinterp.completeness_gap(linear, np.ones((4, 2)), x, whole, 0)
+    np.testing.assert_allclose(gap, [0.0, -16.0])
+
+
 @settings(max_examples=25)
 @given(st.integers(1, 12), st.integers(0, 2**31))
 def test_an_additive_score(num: int, seed: int) -> None:

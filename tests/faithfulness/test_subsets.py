@@ -1,5 +1,6 @@
 """Sensitivity-n and infidelity, against their definitions."""
 
+import functools
 from typing import Any
 
 import jax
@@ -176,6 +177,23 @@ def test_what_values_are_of_is_named(as_user: None) -> None:
     x = RNG.normal(size=(2, 4))
     with pytest.raises(ValueError, match="`values_of` is 'pixels'; expected one of"):
         jinterp.infidelity(linear, np.eye(4), x, x, 0, key=KEY, values_of="pixels")
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e25])
+def test_units_make_no_difference(scale: float) -> None:
+    """Of values and of scores whose squares no float32 holds."""
+    weights, x, values = (RNG.normal(size=s).astype(np.float32) for s in ((6, 2), (3, 6), (3, 6)))
+    scale = np.float32(scale)
+    for metric, keywords in (
+        (jinterp.sensitivity_n, {"size": 3}),
+        (jinterp.infidelity, {"scaled": True}),
+    ):
+        asked = functools.partial(metric, linear, key=KEY, **keywords)
+        expected = asked(weights, x, values, 1)
+        np.testing.assert_allclose(asked(weights, x, values * scale, 1), expected, rtol=1e-3)
+    found = jinterp.sensitivity_n(linear, weights * scale, x, values, 1, key=KEY, size=3)
+    expected = jinterp.sensitivity_n(linear, weights, x, values, 1, key=KEY, size=3)
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
 def weighted(weights: Any, x: jax.Array) -> jax.Array:

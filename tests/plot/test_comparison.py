@@ -11,8 +11,8 @@ def compared(num_metrics: int = 3) -> Comparison:
     means = np.array([[1.0, 5.0, 2.0], [2.0, 4.0, np.nan], [2.0, 3.0, 1.0]])[:, :num_metrics]
     ranks = np.array([[3.0, 3.0, np.nan], [1.5, 2.0, np.nan], [1.5, 1.0, np.nan]])[:, :num_metrics]
     names, metrics = ("a", "b$_", "c"), ("up", "down", "neither")[:num_metrics]
-    cost = Cost(np.ones(3), np.ones(3))
-    each = Cost(np.ones(means.shape), np.ones(means.shape))
+    cost = Cost(np.ones(3), np.ones(3), True)
+    each = Cost(np.ones(means.shape), np.ones(means.shape), True)
     num_counted = np.ones(means.shape, int)
     return Comparison(
         *(names, metrics, means[..., None], means, means - 0.5, means + 1, num_counted, ranks),
