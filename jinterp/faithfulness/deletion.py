@@ -42,7 +42,7 @@ def deletion(
         feature_mask: the groups that were explained as one, as `feature_ablation` takes them; of
             values within a group the mean counts. None takes each place with all its channels,
             whose values are added, and each element of inputs without axes in space.
-        channel_axis: of arrays with axes in space.
+        channel_axis: of arrays with axes in space; give grey images one: `x[..., None]`.
         num_steps: forward passes an example, less one; at most one a feature.
 
     Returns:

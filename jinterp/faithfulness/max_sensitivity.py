@@ -42,7 +42,7 @@ def max_sensitivity(
         num_samples: draws, each as costly as the explanation.
 
     Returns:
-        `[batch]`, from 0; infinite where values of 0 change.
+        `[batch]`, from 0; infinite where values of 0 change, NaN where they are not finite.
 
     Raises:
         TypeError: `key` is missing or no key, `x` is not floating point, or `explain` needs another

@@ -40,6 +40,8 @@ def comparison(found: Comparison, *, fig: AnyFigure | None = None) -> AnyFigure:
     fig, panels = grid(fig, num, (2.3 + 1.6 / columns, 0.8 + 0.24 * max(rows, 3)), columns)
     for number, ax in enumerate(panels):
         _draw(ax, found, number, names_shown=number % columns == 0)
+    said = "filled: the best mean; lines: the intervals"
+    fig.supxlabel(said, fontsize=7, color=GREY, x=0.01, ha="left")
     return fig
 
 
