@@ -370,7 +370,7 @@ def test_print_shows_a_row_a_layer() -> None:
     assert lines[1].split() == ["head", "1.00", "1.00", "1.00", "4"]
     assert [line.split()[:1] for line in lines[2:4]] == [["conv2"], ["conv1"]]
     assert lines[5] == (
-        "4 of 4 examples stay above a rank correlation of 0.5, 4 above one of sizes."
+        "4 of 4 examples stay above a rank correlation of 0.5 in every row, 4 above one of sizes."
     )
 
 
