@@ -135,7 +135,8 @@ def _channels(leaf: Array, channel_axis: int) -> int | None:
 def _fitted(values: Any, leaf: Array, axis: int | None) -> Array:
     """Values with the axes of an array of the inputs, at least float32, or a named error."""
     values = at_least_float32(_check.array("values", values))
-    if values.shape == leaf.shape:
+    given = values.shape
+    if given == leaf.shape:
         return values
     if axis is not None:
         if values.ndim == leaf.ndim - 1:
@@ -143,9 +144,9 @@ def _fitted(values: Any, leaf: Array, axis: int | None) -> Array:
         if values.shape == (*leaf.shape[:axis], 1, *leaf.shape[axis + 1 :]):
             return values
     raise ValueError(
-        f"`values` has the shape {values.shape}; expected {leaf.shape}, that of `x`, or a number "
-        "for each of its places. Use jinterp.upsample(values, x) for maps of a layer, and one "
-        "class an example."
+        f"`values` has the shape {given}; expected {leaf.shape}, that of `x`, or a number for each "
+        "of its places. Use jinterp.upsample(values, x) for maps of a layer, jinterp.aggregate "
+        "before where they have channels of their own, and one class an example."
     )
 
 
