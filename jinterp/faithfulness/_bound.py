@@ -4,7 +4,6 @@ import operator
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from jinterp._functions import base_of
 from jinterp._question import default_of
@@ -104,7 +103,4 @@ def removal_score(score: Score, outputs: jax.ShapeDtypeStruct) -> Score:
 def at_inputs(values: Any, x: Inputs, channel_axis: int) -> Any:
     """Maps of a layer at the size of the inputs; other values as they are."""
     is_map = hasattr(values, "shape") and hasattr(x, "shape") and values.ndim == x.ndim - 1 > 1
-    space = np.delete(np.shape(x), channel_axis) if is_map else ()
-    if not is_map or values.shape == tuple(space):
-        return values
-    return upsample(values, x, channel_axis=channel_axis)
+    return upsample(values, x, channel_axis=channel_axis) if is_map else values

@@ -126,9 +126,7 @@ def compare(
             if found:
                 run.binds_no_rows(batch.x)
             num_valid = int(np.asarray(batch.mask).sum())
-            found.append(
-                run.of_batch(_filled(batch, num_valid), target, masks, spent)[..., :num_valid]
-            )
+            found.append(run.of_batch(batch, target, masks, spent)[..., :num_valid])
             spent.num_examples.append(num_valid)
             advance(num_valid)
     if not found:
@@ -199,7 +197,9 @@ class _Run(NamedTuple):
         with metered() as meter:
             scores_of(question)
         spent.begin(meter)
-        mask = None if masks is None else jnp.take(jnp.asarray(masks), batch.indices, axis=0)
+        mask = masks
+        if masks is not None:  # padding is the last example again
+            mask = jnp.take(jnp.asarray(masks), batch.indices, axis=0, mode="clip")
         model = self.apply_fn, self.params, question.x
         found = []
         for (name, given_explain), bound in zip(self.explainers.items(), bounds, strict=True):
@@ -312,11 +312,3 @@ def _evenly(dataset: Batches) -> Batches:
     if not num:
         return dataset
     return dataclasses.replace(dataset, batch_size=-(-num // -(-num // usual)))
-
-
-def _filled(batch: Batch, num_valid: int) -> Batch:
-    """Padding replaced by examples, so that nothing is said of what is none."""
-    if num_valid == len(batch.mask):
-        return batch
-    rows = np.arange(len(batch.mask)) % num_valid
-    return jax.tree.map(lambda leaf: jnp.take(jnp.asarray(leaf), rows, axis=0), batch)

@@ -11,6 +11,8 @@ import pytest
 
 import jinterp
 from jinterp.faithfulness import Problem
+from jinterp.faithfulness._spent import Spent
+from jinterp.stream.meter import Meter
 from tests.problems import linear
 
 KEY = jax.random.key(0)
@@ -159,6 +161,18 @@ def test_what_it_costs() -> None:
     assert "compiling" not in str(compared())
     assert (found.explaining.seconds > 0).all()
     assert (found.measuring.seconds > 0).all()
+
+
+def test_the_batch_that_compiles_is_left_out_of_the_time() -> None:
+    spent = Spent()
+    for seconds in (9.0, 1.0, 3.0):
+        spent.begin(Meter())
+        spent.seconds[-1] += [seconds, 2 * seconds]
+        spent.meters[-1] += [Meter(), Meter()]
+        spent.num_examples.append(4)
+    explaining, measuring = spent.costs(1)
+    assert explaining.seconds.tolist() == [0.5]
+    assert measuring.seconds.tolist() == [[1.0]]
 
 
 def convolved(weights: Any, x: jax.Array) -> jax.Array:
@@ -331,6 +345,22 @@ def test_errors_say_whose_they_are() -> None:
 def test_types_of_explainers(as_user: None, explainers: Any, said: str) -> None:
     with pytest.raises(TypeError, match=said):
         jinterp.compare(explainers, [first], linear, WEIGHTS, (X, LABELS), key=KEY)
+
+
+@pytest.mark.parametrize("batch_size", [4, 10])
+def test_each_example_has_its_mask(batch_size: int) -> None:
+    """Also where the last batch is padded."""
+    masks = np.eye(6, dtype=bool)[np.arange(10) % 6]
+    found = jinterp.compare(
+        *([jinterp.input_x_gradient], [jinterp.energy_in_mask], linear, WEIGHTS),
+        jinterp.batches((X, LABELS), batch_size),
+        key=KEY,
+        masks=masks,
+        target=1,
+    )
+    values = X * WEIGHTS[:, 1]
+    expected = jinterp.energy_in_mask(None, None, X, values, mask=masks)
+    np.testing.assert_allclose(found.values[0, 0], expected, rtol=1e-5)
 
 
 def test_masks_of_a_stream_are_counted_at_its_end() -> None:

@@ -364,6 +364,25 @@ def test_float64_draws_the_same(x64: None) -> None:
     np.testing.assert_allclose(found.rank_correlations, expected.rank_correlations, atol=1e-6)
 
 
+def test_kernels_are_drawn_with_their_mean_and_deviation() -> None:
+    rng = np.random.default_rng(0)
+    kernels = rng.normal(5, 2, (7, 300)).astype(np.float32), rng.normal(-3, 1, (300, 4))
+    seen = []
+
+    def kept(apply_fn: Any, params: Any, x: Any, target: Any = None) -> Any:
+        seen.append(params)
+        return x
+
+    def two(params: Any, x: Any) -> jax.Array:
+        return jnp.tanh(x @ params[0]) @ params[1].astype(x.dtype)
+
+    check(kept, two, kernels, ROWS, 0)
+    for learnt, drawn in zip(kernels, seen[-1], strict=True):
+        assert (np.asarray(drawn) != learnt).all()
+        np.testing.assert_allclose(np.mean(drawn), learnt.mean(), atol=0.2)
+        np.testing.assert_allclose(np.std(drawn), learnt.std(), rtol=0.06)
+
+
 def test_print_shows_a_row_a_layer() -> None:
     lines = str(check(copied, *cnn(), IMAGES, TARGET)).splitlines()
     assert lines[0].split() == ["random", "rank", "|rank|", "SSIM", "examples"]
