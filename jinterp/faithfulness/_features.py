@@ -128,6 +128,12 @@ def finite_only(found: Array, features: Features) -> Array:
     return jnp.where(is_finite.reshape(-1, *[1] * (found.ndim - 1)), found, jnp.nan)
 
 
+def in_units(rows: Array) -> Array:
+    """Each row over its largest size, so that no square overflows or underflows."""
+    largest = jnp.abs(rows).max(axis=1, keepdims=True)
+    return rows / jnp.where(largest > 0, largest, 1)
+
+
 def _channels(leaf: Array, channel_axis: int) -> int | None:
     return None if leaf.ndim < 3 else _check.axis_of_channels(channel_axis, leaf.ndim)
 

@@ -48,12 +48,6 @@ def _sums(features: Features, kept: Array) -> Array:
     return jnp.matmul(values, taken.T, precision=jax.lax.Precision.HIGHEST)
 
 
-def in_units(rows: Array) -> Array:
-    """Each row over its largest size, so that no square overflows or underflows."""
-    largest = jnp.abs(rows).max(axis=1, keepdims=True)
-    return rows / jnp.where(largest > 0, largest, 1)
-
-
 def subsets(key: jax.Array, num_samples: int, num_features: int, num_taken: int) -> Array:
     """`[samples, features]` bool, False for as many as are taken away."""
     design_fits(num_samples, num_features, 4)

@@ -6,8 +6,7 @@ from jaxtyping import Array, Float
 
 from jinterp._types import ApplyFn, Inputs, Params, Target
 from jinterp.attribution._groups import FeatureMask
-from jinterp.faithfulness._features import Features, features_of, finite_only
-from jinterp.faithfulness._subsets import in_units
+from jinterp.faithfulness._features import Features, features_of, finite_only, in_units
 
 
 def complexity(

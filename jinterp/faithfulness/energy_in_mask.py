@@ -7,9 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jinterp._types import ApplyFn, Inputs, Params, Target
-from jinterp.faithfulness._features import features_of, finite_only
+from jinterp.faithfulness._features import features_of, finite_only, in_units
 from jinterp.faithfulness._masks import inside_of
-from jinterp.faithfulness._subsets import in_units
 
 
 def energy_in_mask(

@@ -9,9 +9,9 @@ from jinterp import _check
 from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
 from jinterp.attribution._groups import FeatureMask, design_fits
 from jinterp.attribution._paths import one_baseline
-from jinterp.faithfulness._features import ValuesOf, finite_only
+from jinterp.faithfulness._features import ValuesOf, finite_only, in_units
 from jinterp.faithfulness._removal import removal
-from jinterp.faithfulness._subsets import Losses, in_units, losses
+from jinterp.faithfulness._subsets import Losses, losses
 from jinterp.model import logit
 
 

@@ -9,9 +9,9 @@ from jinterp import _check
 from jinterp._trace import under_transform, warn
 from jinterp._types import ApplyFn, Baseline, Inputs, Params, Score, Target
 from jinterp.attribution._groups import FeatureMask
-from jinterp.faithfulness._features import ValuesOf, finite_only
+from jinterp.faithfulness._features import ValuesOf, finite_only, in_units
 from jinterp.faithfulness._removal import removal
-from jinterp.faithfulness._subsets import in_units, losses, subsets
+from jinterp.faithfulness._subsets import losses, subsets
 from jinterp.model import logit
 
 

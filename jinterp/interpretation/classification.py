@@ -130,8 +130,10 @@ class ClassificationInterpretation(Kept):
         if explain is None:
             return self._plot(top, None, fig)
         explanations = self.explain_both(top.indices, explain)
-        found = self._beside(top.indices, explain, explanations) if evidence else {}
-        return self._plot(top, explanations, fig, found)
+        if not evidence:
+            return self._plot(top, explanations, fig)
+        asked = self._ready(self._inputs(top.indices)), self._both_classes(top.indices)
+        return self._plot(top, explanations, fig, self._beside(explain, explanations, *asked))
 
     def _plot(
         self, top: TopLosses, explanations: Any, fig: Any, found: Mapping[str, Evidence] = _NONE
@@ -180,10 +182,9 @@ class ClassificationInterpretation(Kept):
         }
 
     def _beside(
-        self, indices: Sequence[int] | np.ndarray, explain: Explainer, explanations: Any
+        self, explain: Explainer, explanations: Any, x: Any, classes: Mapping[str, np.ndarray]
     ) -> dict[str, Evidence]:
         """The evidence of the maps of each title."""
-        x, classes = self._ready(self._inputs(indices)), self._both_classes(indices)
         key = jax.random.key(0)
         return {
             name: evidence_of(*self.model, x, values, classes[name], explain=explain, key=key)
@@ -198,7 +199,7 @@ class ClassificationInterpretation(Kept):
         x, classes = self._ready(self._inputs(indices)), self._both_classes(indices)
         found, check, missing = _NONE, None, []
         try:
-            found = self._beside(indices, explain, explanations)
+            found = self._beside(explain, explanations, x, classes)
         except _NO_ANSWER as error:
             missing.append(f"What the model does without what the maps show was not asked: {error}")
         try:

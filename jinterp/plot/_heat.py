@@ -119,8 +119,8 @@ def bar_of_all(
     bar.ax.set_xlabel(text, fontsize=SMALL, color=GREY, labelpad=1)
 
 
-def one_for_each(values: Values, num: int, name: str) -> None:
-    """Maps for `num` examples under each name."""
+def one_for_each(values: Values, num: int, name: str, captions: Captions | None) -> None:
+    """Maps for `num` examples under each name, and a text for each where there are any."""
     if not values or num == 0:
         raise ValueError(
             f"`{name}` has {len(values)} names and `images` {num} examples; expected at least one "
@@ -132,6 +132,8 @@ def one_for_each(values: Values, num: int, name: str) -> None:
                 f"`{name}` has {len(maps)} maps under {method!r}; `images` has {num} examples. "
                 "Give one for each, in their order."
             )
+    if captions is not None:
+        _one_caption_each(captions, values, num)
 
 
 def caption_lines(captions: Captions | None, name: str, row: int) -> list[str]:
@@ -139,10 +141,7 @@ def caption_lines(captions: Captions | None, name: str, row: int) -> list[str]:
     return captions[name][row].splitlines() if captions is not None else []
 
 
-def one_caption_each(captions: Captions | None, values: Values, num: int) -> None:
-    """A text for each map, or a named error."""
-    if captions is None:
-        return
+def _one_caption_each(captions: Captions, values: Values, num: int) -> None:
     if not isinstance(captions, Mapping):
         raise TypeError(
             f"`captions` is a {type(captions).__name__}; expected a dict of the names of the maps, "

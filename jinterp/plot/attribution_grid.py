@@ -4,14 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinterp.plot._figures import AnyFigure, grid
-from jinterp.plot._heat import (
-    Captions,
-    caption_lines,
-    draw_panel,
-    one_caption_each,
-    one_for_each,
-    say_once,
-)
+from jinterp.plot._heat import Captions, caption_lines, draw_panel, one_for_each, say_once
 from jinterp.plot._labels import TITLE_SIZE, shorten, title
 from jinterp.plot._pictures import draw
 
@@ -56,12 +49,11 @@ def attribution_grid(
     ['input', 'saliency', 'Grad-CAM', '', '', '']
     """
     num = len(images)
-    one_for_each(values, num, "values")
+    one_for_each(values, num, "values", captions)
     if titles is not None and len(titles) != num:
         raise ValueError(
             f"`titles` has {len(titles)} titles; `images` has {num} examples. Give one for each."
         )
-    one_caption_each(captions, values, num)
     columns = 1 + len(values)
     inches = (1.6, 1.95) if captions is None else (2.0, 2.6)
     fig, panels = grid(fig, num * columns, inches, columns, below=0.3)

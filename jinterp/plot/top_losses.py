@@ -8,14 +8,7 @@ from matplotlib.axes import Axes
 
 from jinterp.evaluate import TopLosses
 from jinterp.plot._figures import AnyFigure, grid
-from jinterp.plot._heat import (
-    Captions,
-    caption_lines,
-    draw_panel,
-    one_caption_each,
-    one_for_each,
-    say_once,
-)
+from jinterp.plot._heat import Captions, caption_lines, draw_panel, one_for_each, say_once
 from jinterp.plot._labels import class_label, names_cover, share, title
 from jinterp.plot._pictures import draw
 
@@ -81,8 +74,7 @@ def top_losses(
     if explanations is None:
         fig, panels = grid(fig, num, (2.0, 3.05))
     else:
-        one_for_each(explanations, num, "explanations")
-        one_caption_each(captions, explanations, num)
+        one_for_each(explanations, num, "explanations", captions)
         fig, panels = _explained(fig, images, explanations, captions)
     for position, ax in enumerate(panels):
         draw(ax, images[position])
