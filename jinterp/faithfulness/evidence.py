@@ -42,8 +42,17 @@ class Evidence(NamedTuple):
         Random values are the best of n + 1 in about one case of n + 1, so that with 5 draws a
         sixth of the maps that know nothing are among these.
         """
-        falls_faster = (self.deletions[None] < self.random_deletions).all(axis=0)
-        return falls_faster & (self.insertions[None] > self.random_insertions).all(axis=0)
+        return self.falls_faster & self.rises_faster
+
+    @property
+    def falls_faster(self) -> Bool[Array, " batch"]:
+        """Whether deletion is lower than in every draw."""
+        return (self.deletions[None] < self.random_deletions).all(axis=0)
+
+    @property
+    def rises_faster(self) -> Bool[Array, " batch"]:
+        """Whether insertion is higher than in every draw."""
+        return (self.insertions[None] > self.random_insertions).all(axis=0)
 
     def captions(self) -> list[str]:
         """A text for each example, of a measure a line, beside the means for random values."""

@@ -145,7 +145,8 @@ def _map_rows(evaluation: Evaluation, evidence: MapEvidence) -> list[dict[str, A
                     "insertion": _number(found.insertions[number], ".3f"),
                     "random_insertion": _number(found.random_insertions[:, number].mean(), ".3f"),
                     "is_judged": bool(np.isfinite(found.deletions[number])),
-                    "beats_random": bool(found.beats_random[number]),
+                    "falls_faster": bool(found.falls_faster[number]),
+                    "rises_faster": bool(found.rises_faster[number]),
                 }
             )
     return rows
